@@ -1,0 +1,14 @@
+//! What the steps do to the world: one struct and one block of activities per resource.
+//!
+//! An activity returns only when it knows what happened. A business answer is a value; trouble that
+//! may pass is an error, which the engine retries; a bug goes through [`failure`] and is not
+//! retried. Each is idempotent by checkout id, so running it twice equals running it once. SQL
+//! stands in `store`, HTTP in `payments`; transactions are opened and closed here.
+
+pub mod failure;
+mod heartbeat;
+mod inventory;
+mod orders;
+mod payments;
+
+pub use self::{inventory::Inventory, orders::Orders, payments::Payments};

@@ -1,0 +1,102 @@
+//! The order steps: open, place, settle, and the undo of the first two.
+
+use std::sync::Arc;
+
+use store::{
+    PgPool,
+    order::{self, Opened, Placed},
+};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use workflows::contract::{
+    self, CancelInput, OpenInput, OpenOutcome, PlaceInput, PlaceOutcome, SettleInput,
+};
+
+use crate::{failure, heartbeat};
+
+/// The record of the sale.
+pub struct Orders {
+    pool: PgPool,
+}
+
+impl Orders {
+    /// Orders kept in this database.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    async fn open_order(&self, input: OpenInput) -> Result<OpenOutcome, store::Error> {
+        let mut tx = self.pool.begin().await?;
+        let opened =
+            order::open(&mut tx, input.checkout_id, input.customer_id, input.expected_total)
+                .await?;
+        tx.commit().await?;
+        Ok(match opened {
+            Opened::Pending { total, lines } => OpenOutcome::Opened { total, lines },
+            Opened::Refused(problem) => OpenOutcome::Refused { problem },
+        })
+    }
+
+    async fn place_order(&self, input: PlaceInput) -> Result<PlaceOutcome, store::Error> {
+        let mut tx = self.pool.begin().await?;
+        let provider_ref = &input.authorization.provider_ref;
+        let placed =
+            order::place(&mut tx, input.checkout_id, provider_ref, input.hold_at_least_ms).await?;
+        tx.commit().await?;
+        Ok(match placed {
+            Placed::Placed => PlaceOutcome::Placed,
+            Placed::HoldEnded => PlaceOutcome::HoldEnded,
+        })
+    }
+
+    async fn settle_order(&self, input: SettleInput) -> Result<(), store::Error> {
+        let mut tx = self.pool.begin().await?;
+        order::settle(&mut tx, input.checkout_id).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn cancel_order(&self, input: CancelInput) -> Result<(), store::Error> {
+        let mut tx = self.pool.begin().await?;
+        order::cancel(&mut tx, input.checkout_id, &input.problem).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+#[activities]
+impl Orders {
+    #[activity(definition = contract::Open)]
+    pub async fn open(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: OpenInput,
+    ) -> Result<OpenOutcome, ActivityError> {
+        heartbeat::during(&ctx, self.open_order(input)).await.map_err(failure::database)
+    }
+
+    #[activity(definition = contract::Place)]
+    pub async fn place(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PlaceInput,
+    ) -> Result<PlaceOutcome, ActivityError> {
+        heartbeat::during(&ctx, self.place_order(input)).await.map_err(failure::database)
+    }
+
+    #[activity(definition = contract::Settle)]
+    pub async fn settle(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: SettleInput,
+    ) -> Result<(), ActivityError> {
+        heartbeat::during(&ctx, self.settle_order(input)).await.map_err(failure::database)
+    }
+
+    #[activity(definition = contract::Cancel)]
+    pub async fn cancel(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CancelInput,
+    ) -> Result<(), ActivityError> {
+        heartbeat::during(&ctx, self.cancel_order(input)).await.map_err(failure::database)
+    }
+}

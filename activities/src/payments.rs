@@ -1,0 +1,317 @@
+//! The payment steps: authorize, capture, and the undo of both.
+//!
+//! Each writes down what it is about to ask before it asks, and what it was told after. Between the
+//! two only the provider knows, so a step that is run again looks there first.
+
+use std::{error::Error, sync::Arc};
+
+use ::payments::{Charge, Intent, IntentId, IntentStatus, Stripe};
+use domain::{
+    Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, CheckoutId, PaymentId, VoidOutcome,
+};
+use store::{
+    PgPool,
+    payment::{self, AttemptRow, AttemptState, Begun},
+};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use workflows::contract::{self, AuthorizeInput, AuthorizeReply, CaptureInput, VoidInput};
+
+use crate::{failure, heartbeat};
+
+/// What keeps a payment step from a definite answer.
+#[derive(Debug)]
+enum Trouble {
+    Database(store::Error),
+    Provider(::payments::Error),
+    /// What the provider calls the payment is not a name it gives.
+    BadReference(String),
+}
+
+impl From<store::Error> for Trouble {
+    fn from(error: store::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<::payments::Error> for Trouble {
+    fn from(error: ::payments::Error) -> Self {
+        Self::Provider(error)
+    }
+}
+
+impl From<Trouble> for ActivityError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Database(error) => failure::database(error),
+            // Even a refusal is only another try here: where it is an answer, it was taken as one.
+            Trouble::Provider(error) => anyhow::anyhow!(failure::chain(&error)).into(),
+            Trouble::BadReference(reference) => failure::fatal(
+                "bad_provider_ref",
+                &*Box::<dyn Error>::from(format!("no intent id: {reference}")),
+            ),
+        }
+    }
+}
+
+/// The money of checkouts, at one provider. Clones share its connections.
+#[derive(Clone)]
+pub struct Payments {
+    pool: PgPool,
+    provider: Stripe,
+}
+
+impl Payments {
+    /// Payments written down in this database and carried out by this provider.
+    pub fn new(pool: PgPool, provider: Stripe) -> Self {
+        Self { pool, provider }
+    }
+
+    async fn authorize_attempt(
+        &self,
+        input: AuthorizeInput,
+        retry: u32,
+    ) -> Result<AuthorizeReply, Trouble> {
+        let payment_id = input.checkout_id.payment();
+        let (row, hold_expires_at) = match self.begin(&input).await? {
+            Begun::Open { row, hold_expires_at } => (row, hold_expires_at),
+            Begun::Closed => return Ok(reply(AuthorizeOutcome::Closed)),
+            Begun::HoldEnded => return Ok(reply(AuthorizeOutcome::HoldEnded)),
+        };
+        if let Some(outcome) = decided(&row) {
+            return Ok(AuthorizeReply { outcome, hold_expires_at });
+        }
+        let charge = Charge { payment: payment_id, attempt: input.attempt, amount: input.amount };
+        let asked = match &row.provider_ref {
+            Some(reference) => self.provider.retrieve(&intent_id(reference)?).await,
+            None => self.provider.create(&charge, &input.method).await,
+        };
+        let asked = match asked {
+            Ok(intent) => {
+                if !self.note(payment_id, input.attempt, &intent).await? {
+                    return Ok(reply(AuthorizeOutcome::Closed));
+                }
+                self.provider.settle_authorization(intent, retry).await
+            }
+            Err(error) => Err(error),
+        };
+        let outcome = match asked {
+            Ok(outcome) => outcome,
+            Err(::payments::Error::Refused { code, .. }) => {
+                AuthorizeOutcome::Declined { decline_code: code }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let outcome = self.write_down(payment_id, input.attempt, outcome).await?;
+        Ok(AuthorizeReply { outcome, hold_expires_at })
+    }
+
+    async fn begin(&self, input: &AuthorizeInput) -> Result<Begun, store::Error> {
+        let mut tx = self.pool.begin().await?;
+        let payment_id = input.checkout_id.payment();
+        let begun = payment::begin_attempt(
+            &mut tx,
+            payment_id,
+            input.attempt,
+            &input.method,
+            input.hold_at_least_ms,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(begun)
+    }
+
+    async fn note(
+        &self,
+        payment_id: PaymentId,
+        attempt: Attempt,
+        intent: &Intent,
+    ) -> Result<bool, store::Error> {
+        let mut tx = self.pool.begin().await?;
+        let noted =
+            payment::note_provider_ref(&mut tx, payment_id, attempt, intent.id.as_str()).await?;
+        tx.commit().await?;
+        Ok(noted)
+    }
+
+    /// Writes the provider's word down. An attempt that was undone meanwhile stays undone.
+    async fn write_down(
+        &self,
+        payment_id: PaymentId,
+        attempt: Attempt,
+        outcome: AuthorizeOutcome,
+    ) -> Result<AuthorizeOutcome, store::Error> {
+        let (state, decline_code) = match &outcome {
+            AuthorizeOutcome::Approved(_) => (AttemptState::Approved, None),
+            AuthorizeOutcome::Declined { decline_code } => {
+                (AttemptState::Declined, Some(decline_code.as_str()))
+            }
+            AuthorizeOutcome::ActionRequired { .. } => (AttemptState::ActionRequired, None),
+            AuthorizeOutcome::Closed | AuthorizeOutcome::HoldEnded => (AttemptState::Closed, None),
+        };
+        let mut tx = self.pool.begin().await?;
+        let row = payment::decide(&mut tx, payment_id, attempt, state, decline_code).await?;
+        tx.commit().await?;
+        Ok(if row.state == AttemptState::Closed { AuthorizeOutcome::Closed } else { outcome })
+    }
+
+    async fn capture_authorization(
+        &self,
+        input: CaptureInput,
+        retry: u32,
+    ) -> Result<CaptureOutcome, Trouble> {
+        let payment_id = input.checkout_id.payment();
+        let attempt = input.authorization.attempt;
+        let (amount, row) = {
+            let mut conn = self.pool.acquire().await?;
+            payment::find(&mut conn, payment_id, attempt).await?
+        };
+        if row.state == AttemptState::Captured {
+            return Ok(CaptureOutcome::Captured);
+        }
+        let id = intent_id(&input.authorization.provider_ref)?;
+        let outcome = self
+            .provider
+            .settle_capture(&id, &Charge { payment: payment_id, attempt, amount }, retry)
+            .await?;
+        if outcome == CaptureOutcome::Captured {
+            let mut tx = self.pool.begin().await?;
+            payment::decide(&mut tx, payment_id, attempt, AttemptState::Captured, None).await?;
+            tx.commit().await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn void_payment(
+        &self,
+        checkout_id: CheckoutId,
+        retry: u32,
+    ) -> Result<VoidOutcome, Trouble> {
+        let payment_id = checkout_id.payment();
+        let attempts = {
+            let mut tx = self.pool.begin().await?;
+            let attempts = payment::close(&mut tx, payment_id).await?;
+            tx.commit().await?;
+            attempts
+        };
+        let mut undone = VoidOutcome::Voided;
+        for row in attempts {
+            let outcome = match &row.provider_ref {
+                Some(reference) if row.state != AttemptState::Declined => {
+                    let intent = self.provider.retrieve(&intent_id(reference)?).await?;
+                    self.provider.settle_void(&intent, retry).await?
+                }
+                // Never made known to us, so never confirmed; or refused by the issuer for good.
+                Some(_) | None => VoidOutcome::Voided,
+            };
+            let refunded = outcome == VoidOutcome::Refunded;
+            let mut tx = self.pool.begin().await?;
+            payment::book_undone(&mut tx, payment_id, row.attempt, refunded).await?;
+            tx.commit().await?;
+            if refunded {
+                undone = outcome;
+            }
+        }
+        Ok(undone)
+    }
+
+    /// For a hold that ran out while its payment was in flight: asks the provider, and closes the
+    /// payment if no money is set aside or on its way. `false` if some is, or if nobody can say.
+    pub(crate) async fn abandon(&self, checkout_id: CheckoutId) -> bool {
+        match self.try_abandon(checkout_id).await {
+            Ok(abandoned) => abandoned,
+            Err(trouble) => {
+                tracing::warn!(checkout.id = %checkout_id, ?trouble, "cannot tell how the payment of {checkout_id} stands");
+                false
+            }
+        }
+    }
+
+    async fn try_abandon(&self, checkout_id: CheckoutId) -> Result<bool, Trouble> {
+        let attempts = {
+            let mut conn = self.pool.acquire().await?;
+            payment::attempts(&mut conn, checkout_id.payment()).await?
+        };
+        for reference in attempts.iter().filter_map(|row| row.provider_ref.as_ref()) {
+            let status = self.provider.retrieve(&intent_id(reference)?).await?.status;
+            if matches!(
+                status,
+                IntentStatus::RequiresCapture | IntentStatus::Succeeded | IntentStatus::Processing
+            ) {
+                return Ok(false);
+            }
+        }
+        self.void_payment(checkout_id, 1).await.map(|_| true)
+    }
+}
+
+/// What an earlier run of the same attempt already came to.
+fn decided(row: &AttemptRow) -> Option<AuthorizeOutcome> {
+    match (row.state, &row.provider_ref) {
+        (AttemptState::Approved | AttemptState::Captured, Some(reference)) => {
+            Some(AuthorizeOutcome::Approved(Authorization {
+                attempt: row.attempt,
+                provider_ref: reference.clone(),
+            }))
+        }
+        (AttemptState::Declined, _) => Some(AuthorizeOutcome::Declined {
+            decline_code: row.decline_code.clone().unwrap_or_else(|| "generic_decline".to_owned()),
+        }),
+        (AttemptState::Closed, _) => Some(AuthorizeOutcome::Closed),
+        (AttemptState::Approved | AttemptState::Captured, None)
+        | (AttemptState::Started | AttemptState::ActionRequired, _) => None,
+    }
+}
+
+fn intent_id(reference: &str) -> Result<IntentId, Trouble> {
+    reference.to_owned().try_into().map_err(|_| Trouble::BadReference(reference.to_owned()))
+}
+
+fn reply(outcome: AuthorizeOutcome) -> AuthorizeReply {
+    AuthorizeReply { outcome, hold_expires_at: None }
+}
+
+/// How often this step was tried before. The one quick try comes before all patient ones.
+fn retry(ctx: &ActivityContext) -> u32 {
+    let info = ctx.info();
+    if info.is_local { info.attempt.saturating_sub(1) } else { info.attempt }
+}
+
+#[activities]
+impl Payments {
+    #[activity(definition = contract::Authorize)]
+    pub async fn authorize(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: AuthorizeInput,
+    ) -> Result<AuthorizeReply, ActivityError> {
+        let retry = retry(&ctx);
+        Ok(heartbeat::during(&ctx, self.authorize_attempt(input, retry)).await?)
+    }
+
+    #[activity(definition = contract::Capture)]
+    pub async fn capture(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CaptureInput,
+    ) -> Result<CaptureOutcome, ActivityError> {
+        let retry = retry(&ctx);
+        Ok(heartbeat::during(&ctx, self.capture_authorization(input, retry)).await?)
+    }
+
+    #[activity(definition = contract::Void)]
+    pub async fn void(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VoidInput,
+    ) -> Result<VoidOutcome, ActivityError> {
+        let retry = retry(&ctx);
+        Ok(heartbeat::during(&ctx, self.void_payment(input.checkout_id, retry)).await?)
+    }
+}

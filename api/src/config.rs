@@ -1,0 +1,88 @@
+//! What the API reads from its environment, once, at its start. Temporal's settings are not here:
+//! they are the SDK's own (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, TLS and the rest).
+
+#![expect(clippy::doc_markdown, reason = "these are help texts, read in a terminal")]
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use workflows::Timing;
+
+use crate::auth::JwtSecret;
+
+/// Holdfast's API: carts, checkouts and orders over HTTP and gRPC, on one port.
+///
+/// Temporal is found by its own settings: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
+/// TEMPORAL_TLS_*, TEMPORAL_CONFIG_FILE. What is logged is set by RUST_LOG.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "api", version)]
+pub struct Config {
+    /// The shop's database, as postgres://user:password@host:port/name.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "postgres://postgres@127.0.0.1:54320/holdfast"
+    )]
+    pub database_url: String,
+    /// Where to listen: HTTP/1.1, HTTP/2 and gRPC.
+    #[arg(long, env = "API_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// The secret that signs customers' tokens (HS256): at least 32 bytes, the same for every process.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: JwtSecret,
+    /// The most connections to the database.
+    #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub connections_max: u32,
+    /// The most requests in progress; one more is answered 503.
+    #[arg(long, env = "REQUESTS_MAX", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub requests_max: u32,
+    /// How long stock is held for a customer who has not paid, in milliseconds.
+    #[arg(long, env = "HOLD_MS", default_value_t = Timing::default().hold_ms, value_parser = duration_ms())]
+    pub hold_ms: u64,
+    /// How long a hold lasts at least once a payment has begun, in milliseconds.
+    #[arg(long, env = "PAYMENT_WINDOW_MS", default_value_t = Timing::default().payment_window_ms, value_parser = duration_ms())]
+    pub payment_window_ms: u64,
+    /// How long a step may be retried before the checkout needs attention, in milliseconds.
+    #[arg(long, env = "ATTENTION_AFTER_MS", default_value_t = Timing::default().attention_after_ms, value_parser = duration_ms())]
+    pub attention_after_ms: u64,
+    /// How long to wait before first asking whether the customer has confirmed with their bank, in
+    /// milliseconds.
+    #[arg(long, env = "ACTION_POLL_MS", default_value_t = Timing::default().action_poll_ms, value_parser = duration_ms())]
+    pub action_poll_ms: u64,
+}
+
+impl Config {
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            hold_ms: self.hold_ms,
+            payment_window_ms: self.payment_window_ms,
+            attention_after_ms: self.attention_after_ms,
+            action_poll_ms: self.action_poll_ms,
+        }
+    }
+}
+
+/// A millisecond to a week: more is a unit mistaken.
+fn duration_ms() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=7 * 24 * 3600 * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_secret_or_a_hold_of_no_time_is_refused_at_the_start() {
+        let parse = |extra: &[&str]| {
+            let base = ["api", "--database-url", "postgres://x/y"];
+            Config::try_parse_from(base.iter().chain(extra))
+        };
+        let secret = "0123456789abcdef0123456789abcdef";
+        assert!(parse(&["--jwt-secret", &secret[1..]]).is_err());
+        assert!(parse(&["--jwt-secret", secret, "--hold-ms", "0"]).is_err());
+        let config = parse(&["--jwt-secret", secret, "--hold-ms", "2000"]).expect("complete");
+        assert_eq!(config.timing().hold_ms, 2000);
+        assert!(!format!("{config:?}").contains(secret), "the secret is printed");
+    }
+}

@@ -1,0 +1,327 @@
+//! The workflow engine as the edge needs it: start a checkout, ask where it stands, tell it things.
+//!
+//! Every call has a deadline and a definite meaning: what is reported as under way is durable in the
+//! engine, and what could not be handed over is an error that the client may retry.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use domain::{CheckoutId, PaymentMethod};
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, RetryOptions,
+    RpcOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowHandle,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowStartOptions,
+    WorkflowStartUpdateOptions, WorkflowUpdateWithStartOptions,
+    envconfig::LoadClientConfigProfileOptions,
+    errors::{
+        WorkflowInteractionError, WorkflowQueryError, WorkflowStartError, WorkflowUpdateError,
+        WorkflowUpdateWithStartError,
+    },
+};
+use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+use workflows::{CheckoutInput, CheckoutStatus, CheckoutWorkflow, TASK_QUEUE};
+
+use crate::error::Error;
+
+/// How soon the engine gives a checkout's task to another worker when the one it was with is gone.
+const TASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest a query may take: a worker that lives answers in milliseconds.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest a call may take that only looks something up, or hands something over.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// One name for the one answer that starting a checkout waits for, so that any number of clients can
+/// wait for it together.
+const AWAIT_OUTCOME: &str = "await-outcome";
+const CANCEL: &str = "cancel";
+
+/// How starting a checkout went.
+pub(crate) enum Started {
+    /// It is over, or waits for somebody.
+    Answered(Box<CheckoutStatus>),
+    /// Its run ended before it could be asked.
+    Ended,
+    /// It goes on, durably.
+    Ongoing,
+}
+
+/// How telling a checkout something went.
+pub(crate) enum Told {
+    /// It was done, and this is how it stood then.
+    Answered(Box<CheckoutStatus>),
+    /// It was taken in, durably, and is being done.
+    Ongoing,
+    /// The checkout is in no state for it, or over.
+    Refused,
+}
+
+/// A connection to the engine that may come up after the process does.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    client: Arc<OnceLock<Client>>,
+}
+
+type Handle = WorkflowHandle<Client, CheckoutWorkflow>;
+
+impl Engine {
+    /// Reads the engine's own settings, and goes on connecting in the background.
+    pub(crate) fn connect() -> anyhow::Result<Self> {
+        let (mut connection, client) =
+            ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
+                .map_err(|error| anyhow::anyhow!("reading Temporal's settings: {error}"))?;
+        connection.grpc_compression = GrpcCompression::None;
+        connection.connect_timeout = Some(CONNECT_TIMEOUT);
+        let engine = Self { client: Arc::new(OnceLock::new()) };
+        tokio::spawn(keep_connecting(Arc::clone(&engine.client), connection, client));
+        Ok(engine)
+    }
+
+    fn client(&self) -> Result<&Client, Error> {
+        self.client
+            .get()
+            .ok_or_else(|| Error::Unavailable(anyhow::anyhow!("temporal was never reached yet")))
+    }
+
+    fn handle(&self, checkout_id: CheckoutId) -> Result<Handle, Error> {
+        Ok(self.client()?.get_workflow_handle(checkout_id.to_string()))
+    }
+
+    /// Whether the engine answers.
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        match describe(&self.handle(CheckoutId::from(Uuid::nil()))?).await {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+            Err(error) => Err(unavailable("asking whether temporal is there", error)),
+        }
+    }
+
+    /// Starts the checkout unless it runs already, and waits a little for its outcome. A checkout
+    /// that was refused before it did anything may be started again; a finished one may not.
+    pub(crate) async fn start(
+        &self,
+        input: CheckoutInput,
+        asked_before: bool,
+        wait: Duration,
+    ) -> Result<Started, Error> {
+        let client = self.client()?;
+        if wait.is_zero() {
+            let started = timeout(CALL_TIMEOUT, start_only(client, input));
+            return started
+                .await
+                .map_err(|_| late("starting a checkout"))?
+                .map(|_| Started::Ongoing);
+        }
+        let id = input.checkout_id;
+        let answer = async {
+            if asked_before {
+                start_again(client, input).await
+            } else {
+                start_first(client, input).await
+            }
+        };
+        match timeout(wait, answer).await {
+            Ok(answer) => answer,
+            Err(_) => match describe(&self.handle(id)?).await {
+                Ok(()) => Ok(Started::Ongoing),
+                Err(error) => Err(unavailable("starting a checkout", error)),
+            },
+        }
+    }
+
+    /// Where the checkout stands, as its workflow says; `None` if the engine knows no such workflow.
+    pub(crate) async fn status(
+        &self,
+        checkout_id: CheckoutId,
+    ) -> Result<Option<CheckoutStatus>, Error> {
+        let handle = self.handle(checkout_id)?;
+        let options = WorkflowQueryOptions::builder().rpc_options(within(QUERY_TIMEOUT)).build();
+        match timeout(QUERY_TIMEOUT, handle.query(CheckoutWorkflow::status, (), options)).await {
+            Ok(Ok(status)) => Ok(Some(status)),
+            Ok(Err(WorkflowQueryError::NotFound(_))) => Ok(None),
+            Ok(Err(error)) => Err(unavailable("asking a checkout where it stands", error)),
+            Err(_) => Err(late("asking a checkout where it stands")),
+        }
+    }
+
+    /// Hands a payment method to the checkout, and waits a little for what comes of it.
+    pub(crate) async fn submit_payment(
+        &self,
+        checkout_id: CheckoutId,
+        method: PaymentMethod,
+        idempotency_key: Option<&str>,
+        wait: Duration,
+    ) -> Result<Told, Error> {
+        let handle = self.handle(checkout_id)?;
+        let options = WorkflowStartUpdateOptions::builder()
+            .maybe_update_id(idempotency_key.map(|key| format!("payment:{key}")))
+            .rpc_options(within(wait.max(CALL_TIMEOUT)))
+            .build();
+        let accepted = handle.start_update(CheckoutWorkflow::submit_payment, method, options);
+        told(accepted, wait).await
+    }
+
+    /// Calls the checkout off, and waits a little until it is undone.
+    pub(crate) async fn cancel(
+        &self,
+        checkout_id: CheckoutId,
+        wait: Duration,
+    ) -> Result<Told, Error> {
+        let handle = self.handle(checkout_id)?;
+        let options = WorkflowStartUpdateOptions::builder()
+            .update_id(CANCEL.to_owned())
+            .rpc_options(within(wait.max(CALL_TIMEOUT)))
+            .build();
+        told(handle.start_update(CheckoutWorkflow::cancel, (), options), wait).await
+    }
+}
+
+async fn keep_connecting(
+    slot: Arc<OnceLock<Client>>,
+    connection: ConnectionOptions,
+    options: ClientOptions,
+) {
+    let mut complained = false;
+    loop {
+        match Connection::connect(connection.clone()).await {
+            Ok(connection) => {
+                let client =
+                    Client::new(connection, options).expect("a client without plugins cannot fail");
+                // Nobody else fills it.
+                drop(slot.set(client));
+                tracing::info!("connected to temporal");
+                return;
+            }
+            Err(error) if !complained => {
+                complained = true;
+                tracing::warn!(%error, "temporal cannot be reached; going on trying");
+            }
+            Err(_) => {}
+        }
+        sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Starts the checkout and waits for its outcome, in one round trip.
+async fn start_first(client: &Client, input: CheckoutInput) -> Result<Started, Error> {
+    let options = WorkflowUpdateWithStartOptions::new(
+        TASK_QUEUE,
+        input.checkout_id.to_string(),
+        WorkflowIdConflictPolicy::UseExisting,
+    )
+    .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicateFailedOnly)
+    .task_timeout(TASK_TIMEOUT)
+    .search_attributes(search_attributes(&input))
+    .static_summary(summary(&input))
+    .update_id(AWAIT_OUTCOME)
+    .build();
+    let (run, await_outcome) = (CheckoutWorkflow::run, CheckoutWorkflow::await_outcome);
+    match client.execute_update_with_start_workflow(run, input, await_outcome, (), options).await {
+        Ok(status) => Ok(Started::Answered(Box::new(status))),
+        Err(
+            WorkflowUpdateWithStartError::Start(WorkflowStartError::AlreadyStarted { .. })
+            | WorkflowUpdateWithStartError::Update(
+                WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_),
+            ),
+        ) => Ok(Started::Ended),
+        Err(error) => Err(unavailable("starting a checkout", error)),
+    }
+}
+
+/// Finds the checkout's run, or starts another if the last was refused, and waits for its outcome.
+/// In one round trip the engine would answer for the refused run, instead of starting another.
+async fn start_again(client: &Client, input: CheckoutInput) -> Result<Started, Error> {
+    let Some(handle) = start_only(client, input).await? else { return Ok(Started::Ended) };
+    let options =
+        WorkflowExecuteUpdateOptions::builder().update_id(AWAIT_OUTCOME.to_owned()).build();
+    match handle.execute_update(CheckoutWorkflow::await_outcome, (), options).await {
+        Ok(status) => Ok(Started::Answered(Box::new(status))),
+        Err(WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_)) => {
+            Ok(Started::Ended)
+        }
+        Err(error) => Err(unavailable("waiting for a checkout", error)),
+    }
+}
+
+/// Starts the checkout without waiting for anything but the engine's word that it is durable. `None`
+/// if it is over.
+async fn start_only(client: &Client, input: CheckoutInput) -> Result<Option<Handle>, Error> {
+    let options = WorkflowStartOptions::new(TASK_QUEUE, input.checkout_id.to_string())
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicateFailedOnly)
+        .task_timeout(TASK_TIMEOUT)
+        .search_attributes(search_attributes(&input))
+        .static_summary(summary(&input))
+        .build();
+    match client.start_workflow(CheckoutWorkflow::run, input, options).await {
+        Ok(handle) => Ok(Some(WorkflowHandle::new(client.clone(), handle.info().clone()))),
+        Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(None),
+        Err(error) => Err(unavailable("starting a checkout", error)),
+    }
+}
+
+/// What became of an update. It is durable only once a worker has accepted it, so one that was not
+/// accepted in time is an error, and one that was goes on without us.
+async fn told(
+    accepted: impl Future<Output = Result<UpdateHandle, WorkflowUpdateError>>,
+    wait: Duration,
+) -> Result<Told, Error> {
+    let handle = match timeout(CALL_TIMEOUT, accepted).await {
+        Ok(Ok(handle)) => handle,
+        Ok(Err(error)) => return told_error(error),
+        Err(_) => return Err(late("telling a checkout something")),
+    };
+    match timeout(wait, handle.get_result(within(wait.max(CALL_TIMEOUT)))).await {
+        Ok(Ok(status)) => Ok(Told::Answered(Box::new(status))),
+        Ok(Err(error)) => told_error(error),
+        Err(_) => Ok(Told::Ongoing),
+    }
+}
+
+type UpdateHandle = temporalio_client::WorkflowUpdateHandle<Client, CheckoutStatus>;
+
+fn told_error(error: WorkflowUpdateError) -> Result<Told, Error> {
+    match error {
+        // The handlers themselves never fail: a failure is the validator's refusal, or the end of
+        // the workflow before the update came to it.
+        WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_) => Ok(Told::Refused),
+        error => Err(unavailable("telling a checkout something", error)),
+    }
+}
+
+async fn describe(handle: &Handle) -> Result<(), WorkflowInteractionError> {
+    let options =
+        WorkflowDescribeOptions::builder().rpc_options(within(Duration::from_secs(1))).build();
+    handle.describe(options).await.map(drop)
+}
+
+fn unavailable(
+    doing: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    Error::Unavailable(anyhow::Error::new(error).context(doing))
+}
+
+fn late(doing: &'static str) -> Error {
+    Error::Unavailable(anyhow::anyhow!("temporal took too long").context(doing))
+}
+
+fn within(limit: Duration) -> RpcOptions {
+    RpcOptions::builder().timeout(limit).retry_options(RetryOptions::no_retries()).build()
+}
+
+fn summary(input: &CheckoutInput) -> String {
+    format!("checkout for {}", input.customer_id)
+}
+
+fn search_attributes(input: &CheckoutInput) -> SearchAttributes {
+    let keyword = SearchAttributeKey::<String>::keyword;
+    SearchAttributes::new([
+        keyword("CheckoutState").value_set("validating".to_owned()),
+        keyword("OrderId").value_set(input.checkout_id.order().to_string()),
+        keyword("CustomerId").value_set(input.customer_id.to_string()),
+    ])
+}

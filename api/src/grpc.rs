@@ -1,0 +1,138 @@
+//! The gRPC face: generated types in, one call to the service, generated types out.
+//!
+//! The generated types stop here. Reflection and health are served beside the services.
+
+mod cart;
+mod checkout;
+mod convert;
+mod session;
+
+use axum::Router;
+use domain::CustomerId;
+use prost::Message;
+use tonic::{Code, Status, metadata::MetadataMap, service::Routes};
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    BODY_BYTES_MAX,
+    error::{Error, FieldError},
+    service::{Service, request::IdempotencyKey},
+};
+
+/// The contract, generated from `proto/holdfast/v1`. Public for those who test against it.
+#[expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    reason = "generated"
+)]
+pub mod proto {
+    tonic::include_proto!("holdfast.v1");
+
+    /// The contract's own description, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/holdfast.bin"));
+}
+
+use proto::{
+    cart_service_server::CartServiceServer, checkout_service_server::CheckoutServiceServer,
+    session_service_server::SessionServiceServer,
+};
+
+/// One of the services, over the service that both faces share.
+#[derive(Clone)]
+struct Face(Service);
+
+/// Every gRPC service, as a router, and the reporter of their health.
+pub(crate) fn router(service: &Service) -> anyhow::Result<(Router, HealthReporter)> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let face = Face(service.clone());
+    let routes = Routes::new(
+        SessionServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX),
+    )
+    .add_service(CartServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+    .add_service(CheckoutServiceServer::new(face).max_decoding_message_size(BODY_BYTES_MAX))
+    .add_service(health)
+    .add_service(reflection);
+    Ok((routes.prepare().into_axum_router(), reporter))
+}
+
+/// Whether the path is a method of ours, and so may be counted under its own name.
+pub(crate) fn knows(path: &str) -> bool {
+    const METHODS: [&str; 10] = [
+        "/holdfast.v1.SessionService/CreateSession",
+        "/holdfast.v1.CartService/GetCart",
+        "/holdfast.v1.CartService/AddItem",
+        "/holdfast.v1.CartService/SetItem",
+        "/holdfast.v1.CartService/RemoveItem",
+        "/holdfast.v1.CheckoutService/Start",
+        "/holdfast.v1.CheckoutService/Get",
+        "/holdfast.v1.CheckoutService/SubmitPayment",
+        "/holdfast.v1.CheckoutService/Cancel",
+        "/holdfast.v1.CheckoutService/Watch",
+    ];
+    METHODS.contains(&path)
+}
+
+impl Face {
+    fn caller(&self, metadata: &MetadataMap) -> Result<CustomerId, Error> {
+        self.0.caller(metadata.get("authorization").and_then(|value| value.to_str().ok()))
+    }
+}
+
+fn idempotency_key(metadata: &MetadataMap) -> Result<Option<IdempotencyKey>, Error> {
+    metadata.get("idempotency-key").map(|key| IdempotencyKey::parse(key.as_bytes())).transpose()
+}
+
+/// Parses a field, and says which one it was if it cannot be.
+fn field<T, E: std::fmt::Display>(name: &str, parsed: Result<T, E>) -> Result<T, Error> {
+    parsed.map_err(|error| {
+        Error::Invalid(vec![FieldError::at(format!("/{name}"), "invalid_value", error.to_string())])
+    })
+}
+
+/// `google.rpc.Status`, of which only one detail is ever sent.
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+/// `google.rpc.ErrorInfo`.
+#[derive(Clone, PartialEq, Message)]
+struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(map = "string, string", tag = "3")]
+    metadata: std::collections::HashMap<String, String>,
+}
+
+/// A status whose details tell the stable code and the problem's other members.
+pub(crate) fn status(
+    code: Code,
+    message: &str,
+    reason: &str,
+    members: impl Iterator<Item = (String, String)>,
+) -> Status {
+    let info = ErrorInfo {
+        reason: reason.to_owned(),
+        domain: "holdfast".to_owned(),
+        metadata: members.collect(),
+    };
+    let detail = prost_types::Any {
+        type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
+        value: info.encode_to_vec(),
+    };
+    let details =
+        RpcStatus { code: code.into(), message: message.to_owned(), details: vec![detail] };
+    Status::with_details(code, message, details.encode_to_vec().into())
+}

@@ -1,0 +1,137 @@
+//! The HTTP face: extract, parse, one call to the service, and a view of what came back.
+//!
+//! The `OpenAPI` document is made from these handlers, so it cannot tell of anything else. Statuses of
+//! errors are not chosen here.
+
+mod cart;
+mod checkouts;
+mod docs;
+mod extract;
+mod ops;
+mod orders;
+mod sessions;
+mod view;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::DefaultBodyLimit, routing::get};
+use http::{HeaderName, HeaderValue, header};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        OpenApi as Document,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{BODY_BYTES_MAX, error::Error, metrics::Metrics, service::Service};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast",
+        description = "Carts, checkouts and orders. A checkout cannot oversell, double-charge or forget.\n\n\
+            Errors are `application/problem+json` with a stable `code`. Money is minor units and a currency. \
+            Every call but the first needs the token that `POST /v1/sessions` gives.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "sessions", description = "Customers and their tokens"),
+        (name = "cart", description = "The caller's own cart"),
+        (name = "checkouts", description = "Attempts to buy the cart"),
+        (name = "orders", description = "What was bought"),
+        (name = "operations", description = "For those who run it")
+    ),
+    components(schemas(crate::error::Problem, crate::error::FieldError)),
+    modifiers(&Bearer)
+)]
+struct Api;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Every route, with what is answered where there is none.
+pub(crate) fn router(service: Service, metrics: Arc<Metrics>) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    routes
+        .with_state(service)
+        .merge(ops::metrics_router(metrics))
+        .merge(docs::router(&document))
+        .route("/", get(docs::root))
+        .fallback(async || Error::NotFound)
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::map_response(no_sniffing))
+}
+
+fn documented() -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(sessions::open))
+        .routes(routes!(cart::show))
+        .routes(routes!(cart::add))
+        .routes(routes!(cart::set, cart::remove))
+        .routes(routes!(checkouts::start))
+        .routes(routes!(checkouts::show))
+        .routes(routes!(checkouts::pay))
+        .routes(routes!(checkouts::cancel))
+        .routes(routes!(checkouts::events))
+        .routes(routes!(orders::list))
+        .routes(routes!(orders::show))
+        .routes(routes!(ops::livez))
+        .routes(routes!(ops::readyz))
+}
+
+/// What is not for a shared cache unless it says so, and never for a browser to guess at.
+async fn no_sniffing(mut response: axum::response::Response) -> axum::response::Response {
+    let headers = response.headers_mut();
+    let nosniff = HeaderName::from_static("x-content-type-options");
+    headers.insert(nosniff, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_tells_of_every_operation_and_which_of_them_need_a_token() {
+        let document = serde_json::to_value(documented().split_for_parts().1).expect("JSON");
+        let mut operations = Vec::new();
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let token = if operation["security"].is_array() { " token" } else { "" };
+                operations.push(format!("{} {path}{token}", method.to_uppercase()));
+            }
+        }
+        operations.sort();
+        assert_eq!(
+            operations,
+            [
+                "DELETE /v1/cart/items/{sku} token",
+                "GET /livez",
+                "GET /readyz",
+                "GET /v1/cart token",
+                "GET /v1/checkouts/{id} token",
+                "GET /v1/checkouts/{id}/events token",
+                "GET /v1/orders token",
+                "GET /v1/orders/{id} token",
+                "POST /v1/cart/items token",
+                "POST /v1/checkouts token",
+                "POST /v1/checkouts/{id}/cancel token",
+                "POST /v1/checkouts/{id}/payment token",
+                "POST /v1/sessions",
+                "PUT /v1/cart/items/{sku} token",
+            ]
+        );
+        assert_eq!(document["openapi"], "3.1.0");
+    }
+}

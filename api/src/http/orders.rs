@@ -1,0 +1,75 @@
+//! `/v1/orders`: what the caller bought.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use domain::OrderId;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    extract::{Caller, Named},
+    view::{OrderBody, OrderPageBody},
+};
+use crate::{
+    error::{Error, FieldError, Problem},
+    service::Service,
+};
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many orders, 1 to 100; 20 if not given.
+    limit: Option<String>,
+}
+
+/// The caller's orders, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/orders",
+    tag = "orders",
+    security(("bearer" = [])),
+    params(PageQuery),
+    responses(
+        (status = 200, description = "One page", body = OrderPageBody),
+        (status = "4XX", description = "unauthenticated, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(service): State<Service>,
+    Caller(caller): Caller,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<OrderPageBody>, Error> {
+    let Query(PageQuery { cursor, limit }) = query.map_err(|_| {
+        let detail = "there are only `cursor` and `limit`, each once";
+        Error::Invalid(vec![FieldError::parameter("query", "unknown_parameter", detail)])
+    })?;
+    let page = service.orders(caller, cursor.as_deref(), limit.as_deref()).await?;
+    let orders = page.orders.into_iter().map(Into::into).collect();
+    Ok(Json(OrderPageBody { orders, next_cursor: page.next_cursor }))
+}
+
+/// One order, with its lines and what happened to it.
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{id}",
+    tag = "orders",
+    security(("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    responses(
+        (status = 200, description = "The order", body = OrderBody),
+        (status = "4XX", description = "unauthenticated, not_found", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn show(
+    State(service): State<Service>,
+    Caller(caller): Caller,
+    Named(id): Named<OrderId>,
+) -> Result<Json<OrderBody>, Error> {
+    Ok(Json(service.order(caller, id).await?.into()))
+}

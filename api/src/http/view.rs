@@ -1,0 +1,268 @@
+//! Bodies of answers: what the service returned, as JSON.
+
+use chrono::{DateTime, Utc};
+use domain::{CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, Quantity, Sku};
+use serde::Serialize;
+use store::{
+    cart::{CartView, LineView},
+    order::read::{OrderDetail, OrderEventRow, OrderSummary},
+};
+use utoipa::ToSchema;
+use workflows::NextAction;
+
+use crate::{
+    auth::Session,
+    error::Problem,
+    service::{cart, checkout::Checkout},
+};
+
+/// An amount of money, for the document only.
+#[derive(ToSchema)]
+#[schema(as = Money, example = json!({"minor": 1999, "currency": "EUR"}))]
+#[expect(dead_code, reason = "it describes a type of another crate")]
+pub(super) struct MoneySchema {
+    /// Minor units: cents, for euros.
+    #[schema(minimum = 0, maximum = 900_000_000_000_000_i64)]
+    minor: i64,
+    /// ISO 4217.
+    #[schema(pattern = "^[A-Z]{3}$")]
+    currency: String,
+}
+
+/// A new guest.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(super) struct SessionBody {
+    #[schema(value_type = String, example = "cus_01h455vb4pex5vsknk084sn02q")]
+    customer_id: CustomerId,
+    /// Sent with every other call: `Authorization: Bearer <token>`.
+    token: String,
+    expires_at: DateTime<Utc>,
+}
+
+impl From<Session> for SessionBody {
+    fn from(session: Session) -> Self {
+        let Session { customer_id, token, expires_at } = session;
+        Self { customer_id, token, expires_at }
+    }
+}
+
+/// The cart as it stands, beside today's prices and stock.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cart)]
+pub(super) struct CartBody {
+    /// Grows by one with every change; also the `ETag`.
+    version: i64,
+    /// In SKU order.
+    lines: Vec<CartLineBody>,
+    /// At today's prices; absent if the cart is empty or its prices do not add up to one amount.
+    #[schema(value_type = Option<MoneySchema>)]
+    total: Option<Money>,
+    /// The checkout that is buying this cart, while one is. Until it ends, the cart cannot change.
+    #[schema(value_type = Option<String>)]
+    checkout_id: Option<CheckoutId>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = CartLine)]
+struct CartLineBody {
+    #[schema(value_type = String, example = "MUG-BLUE-350")]
+    sku: Sku,
+    title: String,
+    #[schema(value_type = i64, minimum = 1, maximum = 999)]
+    quantity: Quantity,
+    /// The price for one when the line was last touched.
+    #[schema(value_type = MoneySchema)]
+    seen_price: Money,
+    /// The price for one now.
+    #[schema(value_type = MoneySchema)]
+    current_price: Money,
+    price_changed: bool,
+    /// How many can be had now.
+    available: i64,
+    /// Whether the SKU is still sold.
+    on_sale: bool,
+}
+
+impl From<CartView> for CartBody {
+    fn from(view: CartView) -> Self {
+        Self {
+            version: view.version,
+            total: cart::total(&view),
+            checkout_id: view.locked_by,
+            lines: view.lines.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<LineView> for CartLineBody {
+    fn from(line: LineView) -> Self {
+        Self {
+            price_changed: line.seen_price != line.current_price,
+            sku: line.sku,
+            title: line.title,
+            quantity: line.quantity,
+            seen_price: line.seen_price,
+            current_price: line.current_price,
+            available: line.available,
+            on_sale: line.on_sale,
+        }
+    }
+}
+
+/// One attempt to buy the cart.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Checkout)]
+pub(super) struct CheckoutBody {
+    #[schema(value_type = String, example = "chk_01h455vb4pex5vsknk084sn02q")]
+    id: CheckoutId,
+    #[schema(value_type = String, example = "completed")]
+    state: CheckoutState,
+    /// The order it makes, once there is one.
+    #[schema(value_type = Option<String>)]
+    order_id: Option<OrderId>,
+    /// What it costs, once priced.
+    #[schema(value_type = Option<MoneySchema>)]
+    total: Option<Money>,
+    /// In SKU order, once priced.
+    lines: Vec<LineBody>,
+    /// Until when the stock is held, while it is.
+    expires_at: Option<DateTime<Utc>>,
+    /// What the customer must do next, if anything.
+    next_action: Option<NextActionBody>,
+    /// The payment attempts begun.
+    attempts: u32,
+    /// Why it did not sell; while it still may, why the last payment attempt did not succeed.
+    problem: Option<Problem>,
+    created_at: DateTime<Utc>,
+}
+
+/// What the customer must do next.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = NextAction)]
+enum NextActionBody {
+    /// Choose how to pay: POST to `/payment`.
+    SubmitPayment,
+    /// Confirm with the bank.
+    Redirect { url: String },
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Line)]
+struct LineBody {
+    #[schema(value_type = String)]
+    sku: Sku,
+    title: String,
+    #[schema(value_type = i64, minimum = 1, maximum = 999)]
+    quantity: Quantity,
+    #[schema(value_type = MoneySchema)]
+    unit_price: Money,
+}
+
+impl From<Checkout> for CheckoutBody {
+    fn from(checkout: Checkout) -> Self {
+        Self {
+            id: checkout.id,
+            state: checkout.state,
+            order_id: checkout.order_id,
+            total: checkout.total,
+            lines: checkout
+                .lines
+                .into_iter()
+                .map(|line| LineBody {
+                    sku: line.sku,
+                    title: line.title,
+                    quantity: line.quantity,
+                    unit_price: line.unit_price,
+                })
+                .collect(),
+            expires_at: checkout.expires_at,
+            next_action: checkout.next_action.map(|action| match action {
+                NextAction::SubmitPayment => NextActionBody::SubmitPayment,
+                NextAction::Redirect { url } => NextActionBody::Redirect { url },
+            }),
+            attempts: checkout.attempts,
+            problem: checkout.problem.as_ref().map(Into::into),
+            created_at: checkout.created_at,
+        }
+    }
+}
+
+/// One page of orders, newest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderPage)]
+pub(super) struct OrderPageBody {
+    pub(super) orders: Vec<OrderSummaryBody>,
+    /// Send it as `cursor` for the next page; absent on the last.
+    pub(super) next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderSummary)]
+pub(super) struct OrderSummaryBody {
+    #[schema(value_type = String, example = "ord_01h455vb4pex5vsknk084sn02q")]
+    id: OrderId,
+    #[schema(value_type = String, example = "paid")]
+    state: OrderState,
+    #[schema(value_type = MoneySchema)]
+    total: Money,
+    #[schema(value_type = String)]
+    checkout_id: CheckoutId,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<OrderSummary> for OrderSummaryBody {
+    fn from(order: OrderSummary) -> Self {
+        Self {
+            id: order.id,
+            state: order.state,
+            total: order.total,
+            checkout_id: order.id.checkout(),
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        }
+    }
+}
+
+/// An order with its lines and what happened to it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Order)]
+pub(super) struct OrderBody {
+    #[serde(flatten)]
+    summary: OrderSummaryBody,
+    /// In SKU order.
+    lines: Vec<LineBody>,
+    /// In order.
+    events: Vec<OrderEventBody>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderEvent)]
+struct OrderEventBody {
+    seq: i64,
+    #[schema(example = "paid")]
+    kind: String,
+    at: DateTime<Utc>,
+}
+
+impl From<OrderDetail> for OrderBody {
+    fn from(order: OrderDetail) -> Self {
+        let event = |OrderEventRow { seq, kind, at }| OrderEventBody { seq, kind, at };
+        Self {
+            summary: order.summary.into(),
+            lines: order
+                .lines
+                .into_iter()
+                .map(|line| LineBody {
+                    sku: line.sku,
+                    title: line.title,
+                    quantity: line.quantity,
+                    unit_price: line.unit_price,
+                })
+                .collect(),
+            events: order.events.into_iter().map(event).collect(),
+        }
+    }
+}

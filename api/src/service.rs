@@ -1,0 +1,103 @@
+//! What the API does, whatever the wire: one function per thing that can be asked for.
+//!
+//! Both faces call these and only these, so they cannot differ. Nothing here knows of statuses,
+//! headers or generated types.
+
+pub(crate) mod cart;
+pub(crate) mod checkout;
+pub(crate) mod order;
+pub(crate) mod request;
+
+use std::{
+    ops::DerefMut,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use domain::CustomerId;
+use store::{PgConnection, PgPool};
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use workflows::Timing;
+
+use crate::{
+    STREAMS_MAX,
+    auth::{Auth, Session},
+    config::Config,
+    engine::Engine,
+    error::Error,
+};
+
+/// How long readiness waits for a neighbour.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Everything a request needs.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<Inner>);
+
+struct Inner {
+    auth: Auth,
+    db: PgPool,
+    engine: Engine,
+    timing: Timing,
+    /// One permit for each client that watches.
+    streams: Arc<Semaphore>,
+    draining: AtomicBool,
+    /// Ends the streams, which would never end by themselves.
+    stop: CancellationToken,
+}
+
+impl Service {
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            auth: Auth::new(&config.jwt_secret),
+            db: store::connect(&config.database_url, config.connections_max)
+                .context("reading DATABASE_URL")?,
+            engine: Engine::connect()?,
+            timing: config.timing(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        })))
+    }
+
+    /// A new guest.
+    pub(crate) fn open_session(&self) -> Session {
+        self.0.auth.open_session()
+    }
+
+    /// The customer that an `Authorization` header speaks for.
+    pub(crate) fn caller(&self, authorization: Option<&str>) -> Result<CustomerId, Error> {
+        self.0.auth.caller(authorization)
+    }
+
+    /// Whether requests can be served: neither on the way out nor without a neighbour.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable(anyhow::anyhow!("shutting down")));
+        }
+        // A read of nobody's cart proves that the schema is there, too.
+        let database = self.cart(CustomerId::from(Uuid::nil()));
+        let both = async { tokio::try_join!(database, self.0.engine.ping()) };
+        timeout(READY_TIMEOUT, both).await.map_err(Error::unavailable)?.map(drop)
+    }
+
+    /// From now on, do not be sent requests.
+    pub(crate) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends every stream.
+    pub(crate) fn stop_streams(&self) {
+        self.0.stop.cancel();
+    }
+
+    async fn connection(&self) -> Result<impl DerefMut<Target = PgConnection> + use<>, Error> {
+        Ok(self.0.db.acquire().await.map_err(store::Error::from)?)
+    }
+}

@@ -1,0 +1,98 @@
+//! The caller's own cart.
+
+use domain::{CustomerId, Money, Quantity, Sku};
+use store::cart::{CartView, Change, Expected};
+
+use super::Service;
+use crate::error::{Error, FieldError};
+
+/// Where a SKU stands in a request, to say there that it is none.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// `/sku` and `/quantity` of the body.
+    Body,
+    /// The path names the SKU; `/quantity` of the body.
+    Path,
+}
+
+impl Service {
+    pub(crate) async fn cart(&self, caller: CustomerId) -> Result<CartView, Error> {
+        Ok(store::cart::get(&mut *self.connection().await?, caller).await?)
+    }
+
+    pub(crate) async fn cart_add(
+        &self,
+        caller: CustomerId,
+        expected: Expected<'_>,
+        sku: Sku,
+        quantity: Quantity,
+    ) -> Result<CartView, Error> {
+        let mut conn = self.connection().await?;
+        let change = store::cart::add(&mut conn, caller, expected, &sku, quantity).await?;
+        answer(change, &sku, Place::Body)
+    }
+
+    pub(crate) async fn cart_set(
+        &self,
+        caller: CustomerId,
+        expected: Expected<'_>,
+        sku: Sku,
+        quantity: Quantity,
+        place: Place,
+    ) -> Result<CartView, Error> {
+        let mut conn = self.connection().await?;
+        let change = store::cart::set(&mut conn, caller, expected, &sku, quantity).await?;
+        answer(change, &sku, place)
+    }
+
+    pub(crate) async fn cart_remove(
+        &self,
+        caller: CustomerId,
+        expected: Expected<'_>,
+        sku: Sku,
+    ) -> Result<CartView, Error> {
+        let mut conn = self.connection().await?;
+        let change = store::cart::remove(&mut conn, caller, expected, &sku).await?;
+        answer(change, &sku, Place::Path)
+    }
+}
+
+/// What the cart costs at today's prices, if they add up to one amount.
+pub(crate) fn total(cart: &CartView) -> Option<Money> {
+    let mut amounts = cart.lines.iter().map(|line| line.current_price.checked_mul(line.quantity));
+    let first = amounts.next()?.ok()?;
+    amounts.try_fold(first, |sum, amount| sum.checked_add(amount.ok()?).ok())
+}
+
+fn answer(change: Change, sku: &Sku, place: Place) -> Result<CartView, Error> {
+    let at_sku = |code, detail: String| {
+        Error::Invalid(vec![match place {
+            Place::Body => FieldError::at("/sku", code, detail),
+            Place::Path => FieldError::parameter("sku", code, detail),
+        }])
+    };
+    let at_quantity =
+        |code, detail: String| Error::Invalid(vec![FieldError::at("/quantity", code, detail)]);
+    match change {
+        Change::Done(cart) => Ok(cart),
+        Change::VersionConflict { version } => Err(Error::CartVersionConflict { version }),
+        Change::Locked { checkout_id } => {
+            Err(Error::unsold(domain::Problem::CartLocked { checkout_id }))
+        }
+        Change::UnknownSku => match place {
+            Place::Body => Err(at_sku("unknown_sku", format!("the catalog has no {sku}"))),
+            Place::Path => Err(Error::NotFound),
+        },
+        Change::NotOnSale => Err(at_sku("not_on_sale", format!("{sku} is not sold"))),
+        Change::TooManyLines => {
+            Err(at_sku("too_many_lines", format!("a cart has at most {} lines", domain::LINES_MAX)))
+        }
+        Change::TooManyUnits { quantity } => Err(at_quantity(
+            "too_many_units",
+            format!(
+                "the cart has {quantity} of {sku}, and at most {} fit",
+                domain::sku::QUANTITY_MAX
+            ),
+        )),
+    }
+}

@@ -1,0 +1,299 @@
+//! Checkouts: started once per key, followed, paid and called off.
+//!
+//! Two sources say where a checkout stands. Once it is over, the database does, for as long as the
+//! order is kept. Until then its workflow does; while no worker answers for that, the rows its steps
+//! left behind are the best word there is.
+
+mod watch;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::{
+    CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, PaymentMethod, Problem,
+    payment::ATTEMPTS_MAX,
+};
+use store::checkout::{CheckoutRow, NewCheckout, OrderLineRow, Registered};
+use workflows::{CheckoutInput, CheckoutStatus, NextAction};
+
+use super::{
+    Service,
+    request::{CheckoutRequest, IdempotencyKey},
+};
+use crate::{
+    engine::{Started, Told},
+    error::{Error, Unsold},
+};
+
+/// A checkout as its customer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Checkout {
+    pub(crate) id: CheckoutId,
+    pub(crate) state: CheckoutState,
+    pub(crate) order_id: Option<OrderId>,
+    pub(crate) total: Option<Money>,
+    pub(crate) lines: Vec<OrderLineRow>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) next_action: Option<NextAction>,
+    pub(crate) attempts: u32,
+    pub(crate) problem: Option<Problem>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// A checkout that was asked for, and whether it had been asked for before.
+pub(crate) struct Asked {
+    pub(crate) checkout: Checkout,
+    pub(crate) replayed: bool,
+}
+
+impl Service {
+    /// Starts a checkout, or finds the one that this key started, and waits a little for its outcome.
+    pub(crate) async fn checkout_start(
+        &self,
+        caller: CustomerId,
+        key: &IdempotencyKey,
+        request: CheckoutRequest,
+        wait: Duration,
+    ) -> Result<Asked, Error> {
+        let id = CheckoutId::derive(caller, key.as_str());
+        let request = request.checked()?;
+        let replayed = match self.register(caller, id, &request).await? {
+            Registered::New => false,
+            Registered::Same { finished: false } => true,
+            Registered::Same { finished: true } => {
+                let row = self.row(caller, id).await?;
+                return Ok(Asked { checkout: compose(row, None), replayed: true });
+            }
+            Registered::Other => return Err(Error::IdempotencyKeyReused),
+            Registered::CartEmpty => return Err(Error::unsold(Problem::CartEmpty)),
+        };
+        let input = CheckoutInput {
+            checkout_id: id,
+            customer_id: caller,
+            expected_total: request.expected_total,
+            payment: request.payment,
+            timing: self.0.timing.clone(),
+        };
+        let checkout = match self.0.engine.start(input, replayed, wait).await? {
+            Started::Answered(status) if !replayed || status.state().finished() => {
+                compose(self.row(caller, id).await?, Some(*status))
+            }
+            // Its answer may be the one that was given when it first rested, long ago.
+            Started::Answered(_) | Started::Ended => self.checkout(caller, id).await?,
+            // Asking a workflow that was busy a moment ago would make this client wait longer still.
+            Started::Ongoing => compose(self.row(caller, id).await?, None),
+        };
+        Ok(Asked { checkout, replayed })
+    }
+
+    /// The caller's checkout as it stands.
+    pub(crate) async fn checkout(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+    ) -> Result<Checkout, Error> {
+        let row = self.row(caller, id).await?;
+        if row.finished.is_some() {
+            return Ok(compose(row, None));
+        }
+        match self.0.engine.status(id).await {
+            // The workflow was ahead of the row that was read: read what it wrote meanwhile.
+            Ok(Some(status)) if status.state().finished() || row.order.is_none() => {
+                Ok(compose(self.row(caller, id).await?, Some(status)))
+            }
+            Ok(Some(status)) => Ok(compose(row, Some(status))),
+            Ok(None) => Ok(compose(row, None)),
+            // Some word is better than none.
+            Err(error) => {
+                error.log();
+                Ok(compose(row, None))
+            }
+        }
+    }
+
+    /// Tries to pay, and waits a little for the outcome. A decline that leaves tries is an error, too:
+    /// what was asked for did not happen.
+    pub(crate) async fn checkout_pay(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+        method: PaymentMethod,
+        key: Option<&IdempotencyKey>,
+        wait: Duration,
+    ) -> Result<Checkout, Error> {
+        self.unfinished(caller, id).await?;
+        let key = key.map(IdempotencyKey::as_str);
+        match self.0.engine.submit_payment(id, method, key, wait).await? {
+            Told::Answered(status) => {
+                let checkout = compose(self.row(caller, id).await?, Some(*status));
+                match (&checkout.problem, checkout.state) {
+                    (Some(Problem::PaymentDeclined { .. }), CheckoutState::AwaitingPayment) => {
+                        Err(checkout.into_unsold())
+                    }
+                    _ => checkout.sold(),
+                }
+            }
+            Told::Ongoing => self.checkout(caller, id).await,
+            Told::Refused => Err(self.invalid_state(caller, id).await?),
+        }
+    }
+
+    /// Calls the checkout off, and waits a little until it is undone.
+    pub(crate) async fn checkout_cancel(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+        wait: Duration,
+    ) -> Result<Checkout, Error> {
+        self.unfinished(caller, id).await?;
+        match self.0.engine.cancel(id, wait).await? {
+            Told::Answered(status) => {
+                let checkout = compose(self.row(caller, id).await?, Some(*status));
+                // It came too late, though it was let in.
+                if checkout.state == CheckoutState::Completed {
+                    return Err(Error::InvalidState { state: checkout.state, checkout_id: id });
+                }
+                Ok(checkout)
+            }
+            Told::Ongoing => self.checkout(caller, id).await,
+            Told::Refused => Err(self.invalid_state(caller, id).await?),
+        }
+    }
+
+    async fn register(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+        request: &CheckoutRequest,
+    ) -> Result<Registered, Error> {
+        let address = serde_json::to_value(&request.shipping_address)
+            .map_err(|e| Error::Internal(e.into()))?;
+        let new = NewCheckout {
+            id,
+            customer_id: caller,
+            fingerprint: request.fingerprint(),
+            email: &request.email,
+            shipping_address: &address,
+        };
+        Ok(store::checkout::register(&mut *self.connection().await?, new).await?)
+    }
+
+    async fn row(&self, caller: CustomerId, id: CheckoutId) -> Result<CheckoutRow, Error> {
+        let mut conn = self.connection().await?;
+        store::checkout::find(&mut conn, caller, id).await?.ok_or(Error::NotFound)
+    }
+
+    /// Refuses what is not the caller's, and what is over without asking the engine.
+    async fn unfinished(&self, caller: CustomerId, id: CheckoutId) -> Result<(), Error> {
+        match self.row(caller, id).await?.finished {
+            Some(finished) => Err(Error::InvalidState { state: finished.state, checkout_id: id }),
+            None => Ok(()),
+        }
+    }
+
+    async fn invalid_state(&self, caller: CustomerId, id: CheckoutId) -> Result<Error, Error> {
+        let state = self.checkout(caller, id).await?.state;
+        Ok(Error::InvalidState { state, checkout_id: id })
+    }
+}
+
+impl Checkout {
+    /// The checkout, unless it ended without a sale: then its problem, as an error.
+    pub(crate) fn sold(self) -> Result<Self, Error> {
+        match self.state {
+            CheckoutState::Failed | CheckoutState::Cancelled | CheckoutState::Expired => {
+                Err(self.into_unsold())
+            }
+            CheckoutState::Validating
+            | CheckoutState::Reserving
+            | CheckoutState::AwaitingPayment
+            | CheckoutState::Authorizing
+            | CheckoutState::ActionRequired
+            | CheckoutState::Placing
+            | CheckoutState::Capturing
+            | CheckoutState::Completed
+            | CheckoutState::Compensating
+            | CheckoutState::NeedsAttention => Ok(self),
+        }
+    }
+
+    fn into_unsold(self) -> Error {
+        let Some(problem) = self.problem else {
+            return Error::Internal(anyhow::anyhow!(
+                "{} ended without a sale and without a reason",
+                self.id
+            ));
+        };
+        let declined = matches!(problem, Problem::PaymentDeclined { .. });
+        let tries =
+            if self.state.finished() { 0 } else { ATTEMPTS_MAX.saturating_sub(self.attempts) };
+        Error::Checkout(Box::new(Unsold {
+            // A cart locked by another checkout names that one, not this.
+            checkout_id: (!matches!(problem, Problem::CartLocked { .. })).then_some(self.id),
+            state: Some(self.state),
+            attempts_left: declined.then_some(tries),
+            problem,
+        }))
+    }
+}
+
+/// What the customer sees, given the rows and, unless it is over or nobody answers, what the workflow
+/// says.
+fn compose(row: CheckoutRow, status: Option<CheckoutStatus>) -> Checkout {
+    let coarse = coarse_state(&row);
+    let held_until = row.hold.filter(|hold| hold.held).map(|hold| hold.expires_at);
+    let mut checkout = Checkout {
+        id: row.id,
+        state: coarse,
+        order_id: row.order.as_ref().map(|order| order.id),
+        total: row.order.as_ref().map(|order| order.total),
+        lines: row.order.map(|order| order.lines).unwrap_or_default(),
+        expires_at: held_until,
+        next_action: (coarse == CheckoutState::AwaitingPayment)
+            .then_some(NextAction::SubmitPayment),
+        attempts: row.attempts,
+        problem: None,
+        created_at: row.created_at,
+    };
+    match (row.finished, status) {
+        (Some(finished), _) => {
+            checkout.expires_at = None;
+            checkout.problem = finished.problem;
+        }
+        (None, Some(status)) => {
+            checkout.state = status.state();
+            checkout.total = checkout.total.or(status.total);
+            checkout.expires_at = status.expires_at;
+            checkout.next_action = status.next_action;
+            checkout.attempts = status.attempts;
+            checkout.problem = status.problem;
+        }
+        (None, None) => {}
+    }
+    checkout
+}
+
+/// How far a checkout got, as its steps left it in the database. A step under way leaves nothing yet,
+/// so this may lag by one.
+fn coarse_state(row: &CheckoutRow) -> CheckoutState {
+    if let Some(finished) = &row.finished {
+        return finished.state;
+    }
+    let Some(order) = &row.order else {
+        return CheckoutState::Validating;
+    };
+    match (order.state, row.hold) {
+        (OrderState::Pending, None) => CheckoutState::Reserving,
+        (OrderState::Pending, Some(hold)) if hold.held => match row.attempt_state.as_deref() {
+            Some("started") => CheckoutState::Authorizing,
+            Some("action_required") => CheckoutState::ActionRequired,
+            Some("approved" | "captured") => CheckoutState::Placing,
+            _ => CheckoutState::AwaitingPayment,
+        },
+        (OrderState::Pending, Some(_)) | (OrderState::Cancelled, _) => CheckoutState::Compensating,
+        (OrderState::Placed | OrderState::Paid, _) => CheckoutState::Capturing,
+        (OrderState::Shipped | OrderState::Delivered | OrderState::Refunded, _) => {
+            CheckoutState::Completed
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The yardstick: a workflow with a checkout's shape and none of its work. The same number of steps
+//! in the same kind, the same one upsert, the same child left open; every step does nothing. What it
+//! costs is what the engine charges for a checkout before we do anything.
+#![expect(
+    clippy::unused_async,
+    reason = "a step is async as a checkout's is, and has nothing to wait for"
+)]
+
+use std::time::Duration;
+
+use temporalio_common::{ActivityDefinition, search_attributes::SearchAttributeKey};
+use temporalio_macros::{activities, workflow, workflow_methods};
+use temporalio_sdk::{
+    ChildWorkflowOptions, LocalActivityOptions, ParentClosePolicy, WorkflowContext,
+    WorkflowContextView, WorkflowResult,
+    activities::{ActivityContext, ActivityError},
+};
+
+/// Apart from the shop's, so that no worker serves both.
+pub(crate) const TASK_QUEUE: &str = "bench-bare";
+/// Registered by the shop's workers, and of the type that a checkout upserts.
+const STATE: SearchAttributeKey<String> = SearchAttributeKey::<String>::keyword("CheckoutState");
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A checkout's steps, without anything in them.
+pub(crate) struct Bare;
+
+#[activities]
+impl Bare {
+    #[activity(name = "bare.open")]
+    pub(crate) async fn open(_ctx: ActivityContext, _input: ()) -> Result<(), ActivityError> {
+        Ok(())
+    }
+
+    #[activity(name = "bare.reserve")]
+    pub(crate) async fn reserve(_ctx: ActivityContext, _input: ()) -> Result<(), ActivityError> {
+        Ok(())
+    }
+
+    #[activity(name = "bare.authorize")]
+    pub(crate) async fn authorize(_ctx: ActivityContext, _input: ()) -> Result<(), ActivityError> {
+        Ok(())
+    }
+
+    #[activity(name = "bare.place")]
+    pub(crate) async fn place(_ctx: ActivityContext, _input: ()) -> Result<(), ActivityError> {
+        Ok(())
+    }
+
+    #[activity(name = "bare.capture")]
+    pub(crate) async fn capture(_ctx: ActivityContext, _input: ()) -> Result<(), ActivityError> {
+        Ok(())
+    }
+
+    #[activity(name = "bare.settle")]
+    pub(crate) async fn settle(_ctx: ActivityContext, _input: ()) -> Result<(), ActivityError> {
+        Ok(())
+    }
+}
+
+/// A checkout's shape. Its input is its own id.
+#[workflow]
+pub(crate) struct BareWorkflow {
+    id: String,
+    done: bool,
+}
+
+#[workflow_methods]
+impl BareWorkflow {
+    #[init]
+    fn new(_ctx: &WorkflowContextView, id: String) -> Self {
+        Self { id, done: false }
+    }
+
+    #[run(name = "bare")]
+    pub(crate) async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+        Self::step(ctx, Bare::open).await?;
+        Self::step(ctx, Bare::reserve).await?;
+        Self::step(ctx, Bare::authorize).await?;
+        Self::step(ctx, Bare::place).await?;
+        Self::step(ctx, Bare::capture).await?;
+        Self::step(ctx, Bare::settle).await?;
+        ctx.state_mut(|s| s.done = true);
+        ctx.upsert_search_attributes([STATE.value_set("completed".to_owned())]);
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(child_id(&ctx.state(|s| s.id.clone())))
+            .parent_close_policy(ParentClosePolicy::Abandon)
+            .build();
+        drop(ctx.start_child_workflow(BareChildWorkflow::run, (), options).await);
+        let handlers = ctx.clone();
+        ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
+        Ok(())
+    }
+
+    #[update(name = "await_done")]
+    pub(crate) async fn await_done(ctx: &mut WorkflowContext<Self>) {
+        ctx.wait_condition(|s| s.done).await.expect("nobody cancels it");
+    }
+}
+
+impl BareWorkflow {
+    async fn step<AD>(ctx: &WorkflowContext<Self>, activity: AD) -> WorkflowResult<()>
+    where
+        AD: ActivityDefinition<Input = (), Output = ()>,
+    {
+        let options = LocalActivityOptions::builder().start_to_close_timeout(STEP_TIMEOUT).build();
+        ctx.execute_local_activity(activity, (), options).await?;
+        Ok(())
+    }
+}
+
+/// Left open, as a sale leaves its fulfilment open.
+#[workflow]
+#[derive(Default)]
+pub(crate) struct BareChildWorkflow;
+
+#[workflow_methods]
+impl BareChildWorkflow {
+    #[run(name = "bare_child")]
+    pub(crate) async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+        ctx.wait_condition(|_| false).await?;
+        Ok(())
+    }
+}
+
+/// The id of the child that a bare workflow leaves open.
+pub(crate) fn child_id(id: &str) -> String {
+    format!("{id}-child")
+}

@@ -1,0 +1,94 @@
+//! The bench's own client of the engine: starts bare workflows and looks at what histories weigh.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, RpcOptions,
+    UntypedWorkflow, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
+    WorkflowUpdateWithStartOptions,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bare::{BareWorkflow, TASK_QUEUE};
+
+/// As the API waits for a checkout that was started with `Prefer: wait=20`.
+const WAIT: Duration = Duration::from_secs(20);
+/// As the API sets it for a checkout.
+const TASK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Started, and its first task scheduled, started and completed.
+const BEGUN: usize = 4;
+
+/// How long a history is.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Weight {
+    pub(crate) events: usize,
+    pub(crate) bytes: i64,
+}
+
+pub(crate) async fn connect(address: &str) -> anyhow::Result<Client> {
+    let target =
+        format!("http://{address}").parse::<url::Url>().context("no address of a Temporal")?;
+    // Between neighbours, compressing costs more than the bytes it saves.
+    let options = ConnectionOptions::new(target).grpc_compression(GrpcCompression::None).build();
+    let connection = Connection::connect(options).await?;
+    Ok(Client::new(connection, ClientOptions::new("default").build())?)
+}
+
+/// Starts a bare workflow as the API starts a checkout, and waits for its answer.
+pub(crate) async fn run_bare(client: &Client, id: String) -> anyhow::Result<()> {
+    let options = WorkflowUpdateWithStartOptions::new(
+        TASK_QUEUE,
+        id.clone(),
+        WorkflowIdConflictPolicy::UseExisting,
+    )
+    .task_timeout(TASK_TIMEOUT)
+    .update_id("await-done")
+    .rpc_options(RpcOptions::builder().timeout(WAIT).build())
+    .build();
+    let answer = client.execute_update_with_start_workflow(
+        BareWorkflow::run,
+        id,
+        BareWorkflow::await_done,
+        (),
+        options,
+    );
+    timeout(WAIT, answer).await.context("a bare workflow did not answer in time")??;
+    Ok(())
+}
+
+/// The weight of a workflow that is about to close, once it has.
+pub(crate) async fn weigh_closed(client: &Client, id: &str) -> anyhow::Result<Weight> {
+    weigh(client, id, |running, _| !running).await
+}
+
+/// The weight of a workflow that waits, once it has done its first task.
+pub(crate) async fn weigh_begun(client: &Client, id: &str) -> anyhow::Result<Weight> {
+    weigh(client, id, |running, events| running && events >= BEGUN).await
+}
+
+async fn weigh(
+    client: &Client,
+    id: &str,
+    ripe: impl Fn(bool, usize) -> bool,
+) -> anyhow::Result<Weight> {
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(id.to_owned());
+    let began = Instant::now();
+    loop {
+        let found = handle.describe(WorkflowDescribeOptions::default()).await?;
+        let running = found.close_time().is_none();
+        if ripe(running, found.history_length()) {
+            let info = found
+                .raw()
+                .workflow_execution_info
+                .as_ref()
+                .context("a description without its subject")?;
+            return Ok(Weight { events: found.history_length(), bytes: info.history_size_bytes });
+        }
+        ensure!(began.elapsed() < LOOK_LIMIT, "the workflow {id} does not come to rest");
+        sleep(LOOK_EVERY).await;
+    }
+}

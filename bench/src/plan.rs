@@ -1,0 +1,386 @@
+//! The run: which cells are measured in which order, and what is checked when they are.
+
+use std::{collections::VecDeque, fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use store::law::{self, Breach, When};
+use temporalio_client::Client;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use crate::{
+    Done, Options, Tell, bare,
+    cells::{Cell, Kind, count, percentile},
+    engine::{self, Weight},
+    load::{Customer, Driven, drive},
+    machine::Machine,
+    processes::{Memory, Part, Reading, Times, memory},
+    report,
+    stack::{SKU, Stack},
+};
+
+/// Of each kind, before anything is measured with a new number of workers.
+const WARM_UP: u32 = 40;
+const WARM_UP_CLIENTS: u16 = 4;
+/// How many carts are filled at the same time.
+const ENTERING: u16 = 8;
+/// How many histories of each kind are weighed.
+const WEIGHED: usize = 20;
+/// The servers are at rest once they use less than this share of one CPU.
+const REST_SHARE: f64 = 0.25;
+const REST_LOOK: Duration = Duration::from_millis(100);
+const REST_LIMIT: Duration = Duration::from_secs(3);
+/// How long the system at rest is watched.
+const REST_WATCH: Duration = Duration::from_secs(2);
+const QUIET_LIMIT: Duration = Duration::from_secs(30);
+/// Beside its own time a cell may take as long to prepare; more means that something hangs.
+const CELL_SLACK: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_secs(300);
+
+/// What is written to the file.
+#[derive(Debug, Serialize)]
+pub(crate) struct Findings {
+    pub(crate) machine: Machine,
+    pub(crate) cells: Vec<Cell>,
+    /// CPU milliseconds a second of the system at rest, by number of workers.
+    pub(crate) rest: Vec<(u16, Times)>,
+    pub(crate) weights: Weights,
+    pub(crate) api_memory: Memory,
+    pub(crate) worker_memory: Vec<Memory>,
+    pub(crate) verdict: Verdict,
+}
+
+/// What the histories of the last few weigh.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Weights {
+    pub(crate) checkout: Vec<Weight>,
+    pub(crate) fulfilment: Vec<Weight>,
+    pub(crate) bare: Vec<Weight>,
+    pub(crate) bare_child: Vec<Weight>,
+}
+
+/// What must hold after any run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) completed: usize,
+    pub(crate) failed: usize,
+    pub(crate) sold: i64,
+    pub(crate) captured: i64,
+    pub(crate) breaches: Vec<Breach>,
+}
+
+impl Verdict {
+    pub(crate) fn sound(&self) -> bool {
+        let completed = i64::try_from(self.completed).unwrap_or(i64::MAX);
+        self.breaches.is_empty()
+            && self.failed == 0
+            && self.sold == completed
+            && self.captured == completed
+    }
+}
+
+/// Measures, within a bound.
+pub(crate) async fn run(mut options: Options, tell: Tell) -> anyhow::Result<Done> {
+    for list in [&mut options.workers, &mut options.clients] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    let cells = options.workers.len() * options.clients.len() * usize::from(options.rounds) * 2;
+    let each = Duration::from_secs(options.seconds) + CELL_SLACK;
+    let limit = START_LIMIT + each * u32::try_from(cells).context("too many cells")?;
+    timeout(limit, measure(options, cells, tell))
+        .await
+        .context("the run takes far too long: something hangs")?
+}
+
+async fn measure(options: Options, cells: usize, tell: Tell) -> anyhow::Result<Done> {
+    let began = Instant::now();
+    tell("starting PostgreSQL, Temporal, paysim and the API");
+    let mut stack = Stack::start().await?;
+    let postgres = sqlx::query_scalar("SHOW server_version").fetch_one(&stack.shop_db).await?;
+    let mut machine = Machine::look(stack.folder(), stack.temporal().cli(), postgres)?;
+    let engine = engine::connect(&stack.temporal().address()).await?;
+    let mut bench = Bench {
+        engine,
+        customers: VecDeque::new(),
+        last: Last::default(),
+        completed: 0,
+        failed: 0,
+        number: 0,
+        cells,
+        limit: Duration::from_secs(options.seconds),
+        checkouts: options.checkouts,
+        tell,
+    };
+    let mut found = Vec::new();
+    let mut rest = Vec::new();
+    for &workers in &options.workers {
+        tell(&format!("{workers} of each worker: starting and warming up"));
+        stack.grow(workers).await?;
+        bench.warm_up(&stack).await?;
+        rest.push((workers, at_rest(&stack).await?));
+        for round in 1..=options.rounds {
+            for &clients in &options.clients {
+                for kind in [Kind::Checkout, Kind::Bare] {
+                    found.push(bench.cell(&stack, kind, workers, clients, round).await?);
+                }
+            }
+        }
+    }
+    tell("weighing histories, checking the laws");
+    let verdict = bench.verdict(&stack).await?;
+    let weights = bench.weigh().await?;
+    let roots = stack.roots();
+    let api_memory = memory(roots.api)?;
+    let worker_memory =
+        roots.shop_workers.iter().map(|pid| memory(*pid)).collect::<Result<_, _>>()?;
+    machine.finish(began.elapsed());
+    let findings =
+        Findings { machine, cells: found, rest, weights, api_memory, worker_memory, verdict };
+    tell("stopping");
+    stack.stop().await?;
+    if let Some(file) = &options.json {
+        write(file, &findings)?;
+    }
+    Ok(Done::Measured {
+        markdown: report::markdown(&options, &findings),
+        sound: findings.verdict.sound(),
+    })
+}
+
+fn write(file: &Path, findings: &Findings) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(findings)?;
+    fs::write(file, text + "\n").with_context(|| format!("could not write {}", file.display()))
+}
+
+/// The ids of the last few of each kind.
+#[derive(Default)]
+struct Last {
+    checkouts: VecDeque<domain::CheckoutId>,
+    bare: VecDeque<String>,
+}
+
+struct Bench {
+    engine: Client,
+    /// With full carts. Those that one cell had no time for serve the next.
+    customers: VecDeque<Customer>,
+    last: Last,
+    completed: usize,
+    failed: usize,
+    number: usize,
+    cells: usize,
+    limit: Duration,
+    checkouts: u32,
+    tell: Tell,
+}
+
+impl Bench {
+    async fn warm_up(&mut self, stack: &Stack) -> anyhow::Result<()> {
+        self.enter(stack, WARM_UP).await?;
+        let customers = std::mem::take(&mut self.customers);
+        let sold = self.buy(stack, customers, WARM_UP_CLIENTS).await;
+        ensure!(sold.failed == 0, "the shop does not sell: {}", sold.errors.join("; "));
+        let bare = self.run_bare(WARM_UP, WARM_UP_CLIENTS).await;
+        ensure!(bare.failed == 0, "the bare workflow does not run: {}", bare.errors.join("; "));
+        Ok(())
+    }
+
+    async fn cell(
+        &mut self,
+        stack: &Stack,
+        kind: Kind,
+        workers: u16,
+        clients: u16,
+        round: u16,
+    ) -> anyhow::Result<Cell> {
+        if kind == Kind::Checkout {
+            self.enter(stack, self.checkouts).await?;
+        }
+        let roots = stack.roots();
+        rest(stack).await?;
+        let before = Reading::take(&roots)?;
+        let (elapsed, latencies_ms, failed, errors) = match kind {
+            Kind::Checkout => {
+                let customers = std::mem::take(&mut self.customers);
+                let mut sold = self.buy(stack, customers, clients).await;
+                self.customers = std::mem::take(&mut sold.left);
+                (sold.elapsed, sold.latencies_ms, sold.failed, sold.errors)
+            }
+            Kind::Bare => {
+                let bare = self.run_bare(self.checkouts, clients).await;
+                (bare.elapsed, bare.latencies_ms, bare.failed, bare.errors)
+            }
+        };
+        // What an answered checkout still costs is its own.
+        rest(stack).await?;
+        let mut cpu_ms = Reading::take(&roots)?.since(&before, kind == Kind::Checkout);
+        ensure!(
+            !latencies_ms.is_empty(),
+            "not one {} succeeded: {}",
+            kind.name(),
+            errors.join("; ")
+        );
+        let completed = latencies_ms.len();
+        for (part, ms) in &mut cpu_ms {
+            if !matches!(part, Part::MachineBusy | Part::MachineIdle | Part::MachineStolen) {
+                *ms /= count(completed);
+            }
+        }
+        let cell = Cell {
+            kind,
+            workers,
+            clients,
+            round,
+            completed,
+            failed,
+            elapsed_s: elapsed.as_secs_f64(),
+            per_s: count(completed) / elapsed.as_secs_f64(),
+            p50_ms: percentile(&latencies_ms, 50),
+            p99_ms: percentile(&latencies_ms, 99),
+            cpu_ms,
+        };
+        self.progress(&cell, &errors);
+        Ok(cell)
+    }
+
+    fn progress(&mut self, cell: &Cell, errors: &[String]) {
+        self.number += 1;
+        (self.tell)(&format!(
+            "{}/{}: round {}, {} workers, {} clients, {}: {:.1}/s, p50 {:.0} ms, p99 {:.0} ms, {} done",
+            self.number,
+            self.cells,
+            cell.round,
+            cell.workers,
+            cell.clients,
+            cell.kind.name(),
+            cell.per_s,
+            cell.p50_ms,
+            cell.p99_ms,
+            cell.completed,
+        ));
+        for error in errors {
+            (self.tell)(&format!("  failed: {error}"));
+        }
+    }
+
+    /// Lets customers in until so many stand before the till.
+    async fn enter(&mut self, stack: &Stack, wanted: u32) -> anyhow::Result<()> {
+        let missing = usize::try_from(wanted)?.saturating_sub(self.customers.len());
+        let door = stack.door.clone();
+        let entered = drive((0..missing).collect(), ENTERING, CELL_SLACK, move |_| {
+            let door = door.clone();
+            async move { door.enter(SKU).await }
+        })
+        .await;
+        ensure!(entered.failed == 0, "customers cannot fill a cart: {}", entered.errors.join("; "));
+        self.customers.extend(entered.done);
+        Ok(())
+    }
+
+    async fn buy(
+        &mut self,
+        stack: &Stack,
+        customers: VecDeque<Customer>,
+        clients: u16,
+    ) -> Driven<Customer, domain::CheckoutId> {
+        let door = stack.door.clone();
+        let sold = drive(customers, clients, self.limit, move |customer| {
+            let door = door.clone();
+            async move { door.buy(customer).await }
+        })
+        .await;
+        self.completed += sold.done.len();
+        self.failed += sold.failed;
+        keep(&mut self.last.checkouts, &sold.done);
+        sold
+    }
+
+    async fn run_bare(&mut self, wanted: u32, clients: u16) -> Driven<String, String> {
+        let ids = (0..wanted).map(|_| format!("bare-{}", Uuid::new_v4())).collect();
+        let engine = self.engine.clone();
+        let done = drive(ids, clients, self.limit, move |id: String| {
+            let engine = engine.clone();
+            async move { engine::run_bare(&engine, id.clone()).await.map(|()| id) }
+        })
+        .await;
+        self.failed += done.failed;
+        keep(&mut self.last.bare, &done.done);
+        done
+    }
+
+    async fn weigh(&self) -> anyhow::Result<Weights> {
+        let mut weights = Weights::default();
+        for id in &self.last.checkouts {
+            weights.checkout.push(engine::weigh_closed(&self.engine, &id.to_string()).await?);
+            weights
+                .fulfilment
+                .push(engine::weigh_begun(&self.engine, &id.order().to_string()).await?);
+        }
+        for id in &self.last.bare {
+            weights.bare.push(engine::weigh_closed(&self.engine, id).await?);
+            weights.bare_child.push(engine::weigh_begun(&self.engine, &bare::child_id(id)).await?);
+        }
+        Ok(weights)
+    }
+
+    /// Waits for quiet, and then looks whether the books are right: ours, and the card network's.
+    async fn verdict(&self, stack: &Stack) -> anyhow::Result<Verdict> {
+        let mut conn = stack.shop_db.acquire().await?;
+        let began = Instant::now();
+        let breaches = loop {
+            let breaches = law::breaches(&mut conn, When::Quiet).await?;
+            if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
+                break breaches;
+            }
+            sleep(REST_LOOK).await;
+        };
+        let sold = sqlx::query_scalar("SELECT sold FROM inventory WHERE sku = $1")
+            .bind(SKU)
+            .fetch_one(&mut *conn)
+            .await?;
+        let captured =
+            sqlx::query_scalar("SELECT count(*) FROM ledger_entry WHERE kind = 'captured'")
+                .fetch_one(&stack.paysim_db)
+                .await?;
+        Ok(Verdict { completed: self.completed, failed: self.failed, sold, captured, breaches })
+    }
+}
+
+fn keep<T: Clone>(last: &mut VecDeque<T>, done: &[T]) {
+    last.extend(done.iter().cloned());
+    last.drain(..last.len().saturating_sub(WEIGHED));
+}
+
+/// Waits, for a while at most, until the servers have nothing left to do.
+async fn rest(stack: &Stack) -> anyhow::Result<()> {
+    let roots = stack.roots();
+    let began = Instant::now();
+    let mut before = Reading::take(&roots)?;
+    while began.elapsed() < REST_LIMIT {
+        sleep(REST_LOOK).await;
+        let now = Reading::take(&roots)?;
+        let used = now.since(&before, true);
+        let servers =
+            [Part::Temporal, Part::Workers, Part::IdleWorkers, Part::PostgresShop, Part::Api];
+        let used_ms: f64 = servers.iter().filter_map(|part| used.get(part)).sum();
+        if used_ms < REST_LOOK.as_secs_f64() * 1000.0 * REST_SHARE {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+/// What everything uses while it has nothing to do, in milliseconds of CPU time a second.
+async fn at_rest(stack: &Stack) -> anyhow::Result<Times> {
+    rest(stack).await?;
+    let roots = stack.roots();
+    let before = Reading::take(&roots)?;
+    sleep(REST_WATCH).await;
+    let mut used = Reading::take(&roots)?.since(&before, true);
+    for ms in used.values_mut() {
+        *ms /= REST_WATCH.as_secs_f64();
+    }
+    Ok(used)
+}

@@ -1,0 +1,26 @@
+//! The store's vocabulary: identifiers, money, SKUs, carts, quotes, checkouts, orders and payments.
+//!
+//! Everything here is a value. There is no IO, no clock, no randomness and no async, so every crate
+//! may depend on this one and this one depends on none of ours. A value that exists is valid: the
+//! constructors parse, and the fields they guard are private.
+#![warn(missing_docs)]
+
+pub mod cart;
+pub mod checkout;
+pub mod id;
+pub mod money;
+pub mod order;
+pub mod payment;
+pub mod sku;
+
+pub use self::{
+    cart::{Cart, CartLine, LINES_MAX},
+    checkout::{CheckoutState, Problem, Quote, QuoteLine, ShortLine},
+    id::{CheckoutId, CustomerId, OrderId, PaymentId},
+    money::{Currency, Money},
+    order::{Order, OrderEvent, OrderState},
+    payment::{
+        Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, PaymentMethod, VoidOutcome,
+    },
+    sku::{Quantity, Sku},
+};

@@ -1,0 +1,191 @@
+//! The order: a durable state machine, moved forward by events that may come twice or late.
+
+use serde::{Deserialize, Serialize};
+
+use crate::OrderId;
+
+/// Where an order stands. The first states are made by the checkout, the later by fulfilment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderState {
+    /// Minted with its frozen quote; nothing is promised yet.
+    Pending,
+    /// Stock is held and the money is authorized.
+    Placed,
+    /// The money is taken and the stock is sold.
+    Paid,
+    /// On its way.
+    Shipped,
+    /// Arrived.
+    Delivered,
+    /// Called off before it was paid.
+    Cancelled,
+    /// Paid back in full.
+    Refunded,
+}
+
+impl OrderState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Placed,
+        Self::Paid,
+        Self::Shipped,
+        Self::Delivered,
+        Self::Cancelled,
+        Self::Refunded,
+    ];
+
+    /// The state's name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Placed => "placed",
+            Self::Paid => "paid",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// The state of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// What can happen to an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderEvent {
+    /// The money is authorized and the hold confirmed.
+    Placed,
+    /// The money is captured and the stock committed.
+    Paid,
+    /// Everything left the house.
+    Shipped,
+    /// Everything arrived.
+    Delivered,
+    /// The checkout ended without a sale.
+    Cancelled,
+    /// All the money went back.
+    Refunded,
+}
+
+impl OrderEvent {
+    /// Every event.
+    pub const ALL: [Self; 6] =
+        [Self::Placed, Self::Paid, Self::Shipped, Self::Delivered, Self::Cancelled, Self::Refunded];
+
+    /// The event's name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Paid => "paid",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
+/// An event that cannot happen to an order in that state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an order that is {} cannot become {}", state.as_str(), event.as_str())]
+pub struct InvalidTransition {
+    /// Where the order stands.
+    pub state: OrderState,
+    /// What was said to have happened.
+    pub event: OrderEvent,
+}
+
+/// An order, as far as its state machine is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// Which.
+    pub id: OrderId,
+    /// Where it stands.
+    pub state: OrderState,
+}
+
+impl Order {
+    /// The order after the event. `Ok(None)` means that the event is already behind the order and
+    /// changes nothing: it came twice, or late.
+    pub const fn apply(self, event: OrderEvent) -> Result<Option<Self>, InvalidTransition> {
+        use OrderEvent as E;
+        use OrderState as S;
+        let next = match (self.state, event) {
+            (S::Pending, E::Placed) => S::Placed,
+            (S::Placed, E::Paid) => S::Paid,
+            (S::Paid, E::Shipped) => S::Shipped,
+            // A delivery report may overtake the dispatch report.
+            (S::Paid | S::Shipped, E::Delivered) => S::Delivered,
+            (S::Pending | S::Placed, E::Cancelled) => S::Cancelled,
+            (S::Paid | S::Shipped | S::Delivered, E::Refunded) => S::Refunded,
+            (S::Placed | S::Paid | S::Shipped | S::Delivered | S::Refunded, E::Placed)
+            | (S::Paid | S::Shipped | S::Delivered | S::Refunded, E::Paid)
+            | (S::Shipped | S::Delivered | S::Refunded, E::Shipped)
+            | (S::Delivered | S::Refunded, E::Delivered)
+            | (S::Cancelled, E::Cancelled)
+            | (S::Refunded, E::Refunded) => return Ok(None),
+            (S::Pending, E::Paid | E::Shipped | E::Delivered | E::Refunded)
+            | (S::Placed, E::Shipped | E::Delivered | E::Refunded)
+            | (S::Paid | S::Shipped | S::Delivered | S::Refunded, E::Cancelled)
+            | (S::Cancelled, E::Placed | E::Paid | E::Shipped | E::Delivered | E::Refunded) => {
+                return Err(InvalidTransition { state: self.state, event });
+            }
+        };
+        Ok(Some(Self { id: self.id, state: next }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn order(state: OrderState) -> Order {
+        Order { id: Uuid::nil().into(), state }
+    }
+
+    fn rank(state: OrderState) -> usize {
+        OrderState::ALL.iter().position(|s| *s == state).expect("listed")
+    }
+
+    proptest! {
+        #[test]
+        fn no_order_of_events_ever_moves_it_back(events in prop::collection::vec(prop::sample::select(OrderEvent::ALL.to_vec()), 0..30)) {
+            let mut order = order(OrderState::Pending);
+            for event in events {
+                if let Ok(Some(next)) = order.apply(event) {
+                    prop_assert!(rank(next.state) > rank(order.state));
+                    order = next;
+                }
+            }
+        }
+
+        #[test]
+        fn an_event_applied_twice_changes_nothing_the_second_time(state in prop::sample::select(OrderState::ALL.to_vec()), event in prop::sample::select(OrderEvent::ALL.to_vec())) {
+            if let Ok(Some(next)) = order(state).apply(event) {
+                prop_assert_eq!(next.apply(event), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_paid_order_cannot_be_cancelled_and_a_cancelled_one_cannot_be_paid() {
+        assert!(order(OrderState::Paid).apply(OrderEvent::Cancelled).is_err());
+        assert!(order(OrderState::Cancelled).apply(OrderEvent::Paid).is_err());
+    }
+
+    #[test]
+    fn a_delivery_report_before_the_dispatch_report_still_delivers() {
+        let delivered = order(OrderState::Paid).apply(OrderEvent::Delivered);
+        assert_eq!(delivered, Ok(Some(order(OrderState::Delivered))));
+        assert_eq!(order(OrderState::Delivered).apply(OrderEvent::Shipped), Ok(None));
+    }
+}

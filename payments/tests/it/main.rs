@@ -1,0 +1,8 @@
+//! The client against a scripted provider on a real socket.
+
+mod calls;
+mod doubts;
+mod fixtures;
+mod provider;
+mod secrets;
+mod settle;

@@ -1,0 +1,101 @@
+//! The network's own endpoints, which Stripe does not have: the ledger, faults to arm, health. They
+//! ask for no key; whoever reaches this process is its operator.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Bytes, to_bytes},
+    extract::{Request, State},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::{failure_response, json_response};
+use crate::{
+    app::App, error::ApiError, execute::Failure, fault::Order, form::Form, store::Filter,
+    view::Answer,
+};
+
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const ENTRIES_DEFAULT: i64 = 1_000;
+const ENTRIES_MAX: i64 = 10_000;
+const PAYMENTS_MAX: i64 = 100_000;
+
+pub(super) async fn ledger(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    respond(async {
+        let form = Form::parse(uri.query().unwrap_or_default().as_bytes())?;
+        form.only(&["payment_id", "payment_intent", "limit", "after_seq"])?;
+        let filter = filter(&form)?;
+        let limit = form.integer("limit")?.unwrap_or(ENTRIES_DEFAULT).clamp(1, ENTRIES_MAX);
+        let after_seq = form.integer("after_seq")?.unwrap_or(0);
+        let entries = app.store.ledger_entries(filter, after_seq, limit).await?;
+        let totals = app.store.ledger_totals(filter).await?;
+        let full = i64::try_from(entries.len()).is_ok_and(|count| count == limit);
+        let next = entries.last().filter(|_| full).map(|entry| entry.seq);
+        Ok(Answer::ok(&json!({ "entries": entries, "totals": totals, "next_after_seq": next })))
+    })
+    .await
+}
+
+pub(super) async fn ledger_summary(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    respond(async {
+        let form = Form::parse(uri.query().unwrap_or_default().as_bytes())?;
+        form.only(&["payment_id", "payment_intent"])?;
+        let payments = app.store.ledger_summary(filter(&form)?, PAYMENTS_MAX).await?;
+        Ok(Answer::ok(&json!({ "payments": payments })))
+    })
+    .await
+}
+
+pub(super) async fn armed(State(app): State<Arc<App>>) -> Response {
+    json_response(Answer::ok(&json!({ "armed": app.faults.armed() })))
+}
+
+pub(super) async fn arm(State(app): State<Arc<App>>, request: Request) -> Response {
+    respond(async {
+        let body: Bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
+            .await
+            .map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?;
+        let order: Order = serde_json::from_slice(&body).map_err(|error| {
+            ApiError::invalid(None, format!("Not an order for a fault: {error}"))
+        })?;
+        app.faults.arm(order).map_err(|error| ApiError::invalid(None, error.to_string()))?;
+        Ok(Answer::ok(&json!({ "armed": app.faults.armed() })))
+    })
+    .await
+}
+
+pub(super) async fn disarm(State(app): State<Arc<App>>) -> Response {
+    app.faults.disarm();
+    json_response(Answer::ok(&json!({ "armed": app.faults.armed() })))
+}
+
+/// Alive is whoever answers; the neighbours do not matter.
+pub(super) async fn livez() -> StatusCode {
+    StatusCode::OK
+}
+
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    if app.stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response();
+    }
+    match app.store.ready().await {
+        Ok(()) => (StatusCode::OK, "ready").into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "no database").into_response(),
+    }
+}
+
+fn filter(form: &Form) -> Result<Filter<'_>, ApiError> {
+    Ok(Filter {
+        payment_id: form.text("payment_id")?,
+        payment_intent: form.text("payment_intent")?,
+    })
+}
+
+async fn respond(answer: impl Future<Output = Result<Answer, Failure>>) -> Response {
+    match answer.await {
+        Ok(answer) => json_response(answer),
+        Err(failure) => failure_response(&failure),
+    }
+}

@@ -1,0 +1,136 @@
+//! The `paysim` binary: flags, logs and signals around [`paysim::serve`]. Nothing else.
+
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+const ABOUT: &str =
+    "A simulated card network: Stripe's PaymentIntents API, a durable ledger, and faults on demand";
+
+const HELP: &str = "\
+Point a Stripe client at http://LISTEN with any key that begins with sk_test_. Cards: pm_card_visa,
+pm_card_chargeDeclined, pm_card_chargeDeclinedInsufficientFunds, pm_card_authenticationRequired, ...
+
+What the network did:    GET /ledger, GET /ledger/summary  (?payment_id=, ?payment_intent=)
+Health:                  GET /livez, GET /readyz
+
+Faults: KIND[:ms] with KIND one of timeout_before, timeout_after, error_before, error_after, slow, refuse
+  one request:           header  Paysim-Fault: timeout_after:500
+  one intent, once each: metadata[paysim_fault]=confirm=timeout_after:500,capture=error_after
+                         (create, confirm, capture, cancel, refund, retrieve)
+  the next requests:     POST /faults {\"operation\", \"kind\", \"delay_ms\"?, \"times\"?, \"payment_id\"?}; DELETE /faults
+  by seed:               --fault-seed 7 --fault-rate-percent 20
+
+Logs go to stderr; RUST_LOG sets their level.";
+
+/// A simulated card network: Stripe's `PaymentIntents` API, a durable ledger, and faults on demand.
+#[derive(Debug, Parser)]
+#[command(version, about = ABOUT, after_help = HELP)]
+struct Args {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "PAYSIM_LISTEN", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+
+    /// The network's own Postgres database; created if it does not exist
+    #[arg(long, env = "PAYSIM_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: String,
+
+    /// Most connections to the database
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=200))]
+    database_connections_max: u32,
+
+    /// An API key to accept besides every test key
+    #[arg(long, env = "PAYSIM_API_KEY", value_name = "KEY", hide_env_values = true)]
+    api_key: Option<String>,
+
+    /// Where a buyer's browser reaches this process; by default the address listened on
+    #[arg(long, env = "PAYSIM_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+
+    /// What every API request takes at least
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    latency_ms: u64,
+
+    /// Seed of pseudo-random faults on POSTs; the n-th POST always meets the same fate
+    #[arg(long, value_name = "N", requires = "fault_rate_percent")]
+    fault_seed: Option<u64>,
+
+    /// How many of a hundred POSTs the seed strikes
+    #[arg(long, value_name = "P", default_value_t = 0, requires = "fault_seed", value_parser = clap::value_parser!(u8).range(..=100))]
+    fault_rate_percent: u8,
+
+    /// How long a lost connection is held before it is dropped, when the fault does not say
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(..=600_000))]
+    fault_hold_ms: u64,
+
+    /// How long the answer under an idempotency key is kept
+    #[arg(long, value_name = "S", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..))]
+    idempotency_key_lifetime_s: u32,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // The chain of causes on one line; a backtrace helps nobody who mistyped a flag.
+        Err(error) => {
+            eprintln!("paysim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let listener = match TcpListener::bind(args.listen).await {
+        Ok(listener) => listener,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
+            "port {} on {} is taken by another process; choose another with --listen ADDRESS:PORT",
+            args.listen.port(),
+            args.listen.ip(),
+        ),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot listen on {} (--listen)", args.listen));
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no handler for SIGINT")?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    paysim::serve(listener, config(args), shutdown).await
+}
+
+fn config(args: Args) -> paysim::Config {
+    paysim::Config {
+        database_url: args.database_url,
+        api_key: args.api_key,
+        public_url: args.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        latency_ms: args.latency_ms,
+        fault_seed: args.fault_seed,
+        fault_rate_percent: args.fault_rate_percent,
+        fault_hold_ms: args.fault_hold_ms,
+        idempotency_key_lifetime_s: args.idempotency_key_lifetime_s,
+        database_connections_max: args.database_connections_max,
+    }
+}

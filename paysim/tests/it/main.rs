@@ -1,0 +1,9 @@
+//! The card network from outside: over HTTP, against a real Postgres, one database per test.
+
+mod books;
+mod faults;
+mod harness;
+mod idempotency;
+mod lifecycle;
+mod process;
+mod wire;

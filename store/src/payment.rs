@@ -1,0 +1,417 @@
+//! The money side of a checkout: numbered attempts, and a ledger of what the provider did.
+//!
+//! The provider's own id of an attempt is written down before the attempt is confirmed, so whatever
+//! comes later can always be asked about, and cancelled, by that id.
+
+use chrono::{DateTime, Utc};
+use domain::{Attempt, CheckoutId, Money, PaymentId, PaymentMethod};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Error, inventory, order::money};
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptState {
+    /// Begun; the provider's word is not in.
+    Started,
+    /// The customer must confirm with their bank.
+    ActionRequired,
+    /// The money is set aside.
+    Approved,
+    /// The money is ours.
+    Captured,
+    /// The issuer said no.
+    Declined,
+    /// It can never take money.
+    Closed,
+}
+
+impl AttemptState {
+    const ALL: [Self; 6] = [
+        Self::Started,
+        Self::ActionRequired,
+        Self::Approved,
+        Self::Captured,
+        Self::Declined,
+        Self::Closed,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::ActionRequired => "action_required",
+            Self::Approved => "approved",
+            Self::Captured => "captured",
+            Self::Declined => "declined",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or(Error::corrupt("payment_attempt", "state"))
+    }
+}
+
+/// An attempt as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Which.
+    pub attempt: Attempt,
+    /// Where it stands.
+    pub state: AttemptState,
+    /// The provider's id, once it has one.
+    pub provider_ref: Option<String>,
+    /// Why it was declined, if it was.
+    pub decline_code: Option<String>,
+}
+
+/// How beginning an attempt went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The attempt is written down, now or by an earlier run.
+    Open {
+        /// The attempt.
+        row: AttemptRow,
+        /// Until when the stock is held.
+        hold_expires_at: Option<DateTime<Utc>>,
+    },
+    /// The payment was closed before.
+    Closed,
+    /// There is no hold to pay for.
+    HoldEnded,
+}
+
+/// What a ledger entry records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Set aside.
+    Authorized,
+    /// Taken.
+    Captured,
+    /// Let go.
+    Voided,
+    /// Paid back.
+    Refunded,
+}
+
+impl EntryKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorized => "authorized",
+            Self::Captured => "captured",
+            Self::Voided => "voided",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
+/// Writes an attempt down before anything is asked of the provider, and makes the hold last long
+/// enough for it; once per attempt.
+pub async fn begin_attempt(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    method: &PaymentMethod,
+    hold_at_least_ms: u64,
+) -> Result<Begun, Error> {
+    if lock(conn, payment_id).await?.closed {
+        return Ok(Begun::Closed);
+    }
+    if let Some(row) = find_attempt(conn, payment_id, attempt).await? {
+        return Ok(Begun::Open { row, hold_expires_at: None });
+    }
+    let Some(expires_at) = inventory::extend(conn, payment_id.checkout(), hold_at_least_ms).await?
+    else {
+        return Ok(Begun::HoldEnded);
+    };
+    sqlx::query!(
+        "INSERT INTO payment_attempt (payment_id, attempt, method) VALUES ($1, $2, $3)",
+        payment_id.uuid(),
+        i64::from(attempt),
+        method.as_str(),
+    )
+    .execute(conn)
+    .await?;
+    let row = AttemptRow {
+        attempt,
+        state: AttemptState::Started,
+        provider_ref: None,
+        decline_code: None,
+    };
+    Ok(Begun::Open { row, hold_expires_at: Some(expires_at) })
+}
+
+/// Notes the provider's id of an attempt. `false` if the payment was closed meanwhile: the attempt
+/// must not be confirmed then.
+pub async fn note_provider_ref(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    provider_ref: &str,
+) -> Result<bool, Error> {
+    if lock(conn, payment_id).await?.closed {
+        return Ok(false);
+    }
+    sqlx::query!(
+        r#"
+        UPDATE payment_attempt SET provider_ref = $3
+        WHERE payment_id = $1 AND attempt = $2 AND (provider_ref IS NULL OR provider_ref = $3)
+        "#,
+        payment_id.uuid(),
+        i64::from(attempt),
+        provider_ref,
+    )
+    .execute(conn)
+    .await
+    .map(|done| done.rows_affected() == 1)
+    .map_err(Error::from)
+}
+
+/// Writes down the provider's word on an attempt, with its ledger entries, once. An attempt that
+/// was closed stays closed: an approval that arrives after its undo is booked as voided too.
+pub async fn decide(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    state: AttemptState,
+    decline_code: Option<&str>,
+) -> Result<AttemptRow, Error> {
+    let payment = lock(conn, payment_id).await?;
+    let row = find_attempt(conn, payment_id, attempt).await?.ok_or_else(|| {
+        Error::Broken(format!("attempt {attempt} of {payment_id} was never begun"))
+    })?;
+    if let Some(provider_ref) = &row.provider_ref {
+        let entries: &[EntryKind] = match (state, row.state) {
+            (AttemptState::Approved, AttemptState::Closed) => {
+                &[EntryKind::Authorized, EntryKind::Voided]
+            }
+            (AttemptState::Approved, _) => &[EntryKind::Authorized],
+            (AttemptState::Captured, _) => &[EntryKind::Authorized, EntryKind::Captured],
+            (
+                AttemptState::Started
+                | AttemptState::ActionRequired
+                | AttemptState::Declined
+                | AttemptState::Closed,
+                _,
+            ) => &[],
+        };
+        for kind in entries {
+            book(conn, payment_id, attempt, *kind, payment.amount, provider_ref).await?;
+        }
+    }
+    let moves = match row.state {
+        AttemptState::Started | AttemptState::ActionRequired => state != row.state,
+        AttemptState::Approved => matches!(state, AttemptState::Captured | AttemptState::Closed),
+        AttemptState::Captured | AttemptState::Declined | AttemptState::Closed => false,
+    };
+    if moves {
+        set_state(conn, payment_id, attempt, state, decline_code).await?;
+    }
+    find_attempt(conn, payment_id, attempt)
+        .await?
+        .ok_or_else(|| Error::Broken(format!("attempt {attempt} of {payment_id} disappeared")))
+}
+
+/// Closes a payment: no attempt may begin or be confirmed after this. Its attempts, for the caller
+/// to undo at the provider.
+pub async fn close(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+) -> Result<Vec<AttemptRow>, Error> {
+    lock(conn, payment_id).await?;
+    sqlx::query!(
+        "UPDATE payment SET closed_at = coalesce(closed_at, now()) WHERE id = $1",
+        payment_id.uuid()
+    )
+    .execute(&mut *conn)
+    .await?;
+    attempts(conn, payment_id).await
+}
+
+/// Books that an attempt of a closed payment was undone at the provider: voided, or paid back if it
+/// had been captured.
+pub async fn book_undone(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    refunded: bool,
+) -> Result<(), Error> {
+    let payment = lock(conn, payment_id).await?;
+    let Some(row) = find_attempt(conn, payment_id, attempt).await? else { return Ok(()) };
+    if let Some(provider_ref) = &row.provider_ref {
+        if refunded {
+            for kind in [EntryKind::Authorized, EntryKind::Captured, EntryKind::Refunded] {
+                book(conn, payment_id, attempt, kind, payment.amount, provider_ref).await?;
+            }
+        } else if row.state == AttemptState::Approved {
+            book(conn, payment_id, attempt, EntryKind::Voided, payment.amount, provider_ref)
+                .await?;
+        }
+    }
+    if matches!(
+        row.state,
+        AttemptState::Started | AttemptState::ActionRequired | AttemptState::Approved
+    ) {
+        set_state(conn, payment_id, attempt, AttemptState::Closed, None).await?;
+    }
+    Ok(())
+}
+
+/// What is to be paid, and the attempt as it is written down.
+pub async fn find(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+) -> Result<(Money, AttemptRow), Error> {
+    let payment =
+        sqlx::query!("SELECT amount_minor, currency FROM payment WHERE id = $1", payment_id.uuid())
+            .fetch_optional(&mut *conn)
+            .await?;
+    let row = find_attempt(conn, payment_id, attempt).await?;
+    match (payment, row) {
+        (Some(payment), Some(row)) => Ok((money(payment.amount_minor, &payment.currency)?, row)),
+        _ => Err(Error::Broken(format!("attempt {attempt} of {payment_id} was never begun"))),
+    }
+}
+
+/// Those of the checkouts whose payment may still take, or has taken, money.
+pub async fn in_flight(
+    conn: &mut PgConnection,
+    checkouts: &[CheckoutId],
+) -> Result<Vec<CheckoutId>, Error> {
+    let ids: Vec<Uuid> = checkouts.iter().map(|id| id.uuid()).collect();
+    let live = sqlx::query_scalar!(
+        r#"
+        SELECT DISTINCT payment_id FROM payment_attempt
+        WHERE payment_id = ANY ($1) AND state IN ('started', 'action_required', 'approved', 'captured')
+        "#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(live.into_iter().map(CheckoutId::from).collect())
+}
+
+/// A payment's attempts, in order.
+pub async fn attempts(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+) -> Result<Vec<AttemptRow>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT attempt, state, provider_ref, decline_code FROM payment_attempt
+        WHERE payment_id = $1 ORDER BY attempt
+        "#,
+        payment_id.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(AttemptRow {
+                attempt: u32::try_from(row.attempt)
+                    .map_err(|_| Error::corrupt("payment_attempt", "attempt"))?,
+                state: AttemptState::parse(&row.state)?,
+                provider_ref: row.provider_ref,
+                decline_code: row.decline_code,
+            })
+        })
+        .collect()
+}
+
+struct LockedPayment {
+    amount: Money,
+    closed: bool,
+}
+
+/// Takes the payment's lock, minting its row from the order on first use.
+async fn lock(conn: &mut PgConnection, payment_id: PaymentId) -> Result<LockedPayment, Error> {
+    let row = sqlx::query!(
+        r#"
+        INSERT INTO payment (id, amount_minor, currency)
+        SELECT id, total_minor, currency FROM customer_order WHERE id = $1
+        ON CONFLICT (id) DO UPDATE SET amount_minor = payment.amount_minor
+        RETURNING amount_minor, currency, closed_at
+        "#,
+        payment_id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::Broken(format!("{payment_id} has no order")))?;
+    Ok(LockedPayment {
+        amount: money(row.amount_minor, &row.currency)?,
+        closed: row.closed_at.is_some(),
+    })
+}
+
+async fn find_attempt(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+) -> Result<Option<AttemptRow>, Error> {
+    Ok(attempts(conn, payment_id).await?.into_iter().find(|row| row.attempt == attempt))
+}
+
+async fn set_state(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    state: AttemptState,
+    decline_code: Option<&str>,
+) -> Result<(), Error> {
+    let open = matches!(state, AttemptState::Started | AttemptState::ActionRequired);
+    sqlx::query!(
+        r#"
+        UPDATE payment_attempt
+        SET state = $3, decline_code = $4, decided_at = CASE WHEN $5 THEN NULL ELSE now() END
+        WHERE payment_id = $1 AND attempt = $2
+        "#,
+        payment_id.uuid(),
+        i64::from(attempt),
+        state.as_str(),
+        decline_code,
+        open,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One ledger entry and its sum, once per provider reference.
+async fn book(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    kind: EntryKind,
+    amount: Money,
+    provider_ref: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        WITH entry AS (
+            INSERT INTO payment_entry (payment_id, attempt, kind, amount_minor, provider_ref)
+            VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (kind, provider_ref) DO NOTHING
+            RETURNING kind, amount_minor
+        )
+        UPDATE payment SET
+            authorized_minor = authorized_minor + CASE e.kind WHEN 'authorized' THEN e.amount_minor ELSE 0 END,
+            captured_minor = captured_minor + CASE e.kind WHEN 'captured' THEN e.amount_minor ELSE 0 END,
+            voided_minor = voided_minor + CASE e.kind WHEN 'voided' THEN e.amount_minor ELSE 0 END,
+            refunded_minor = refunded_minor + CASE e.kind WHEN 'refunded' THEN e.amount_minor ELSE 0 END
+        FROM entry e WHERE id = $1
+        "#,
+        payment_id.uuid(),
+        i64::from(attempt),
+        kind.as_str(),
+        amount.minor(),
+        provider_ref,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Every test of the whole shop, in one binary: it links once.
+
+mod buying;
+mod cart;
+mod contention;
+mod crash;
+mod expiry;
+mod faults;
+mod fields;
+mod grpc;
+mod idempotency;
+mod input;
+mod paying;
+mod watching;
+mod wire;

@@ -1,0 +1,218 @@
+//! Histories of real runs, one of each path, that today's workflows must still agree with. What a
+//! worker of an older version has begun, one of this version has to finish.
+//!
+//! `cargo test -p tests --test it -- --ignored record` records them anew. That is right when a path
+//! is new; where a path changed, its old history stays beside the new one for as long as such a
+//! checkout may be under way.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use devstack::workspace_root;
+use domain::CheckoutId;
+use serde_json::{Value, json};
+use temporalio_client::{
+    UntypedWorkflow, WorkflowDescribeOptions, WorkflowFetchHistoryOptions, WorkflowHistory,
+};
+use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
+use tests::{PATIENCE, Shop, Spec, eventually, within};
+use uuid::Uuid;
+use workflows::{CheckoutWorkflow, FulfilmentWorkflow, ReservationExpiryWorkflow, reservation_expiry};
+
+/// The paths that must be there; others may be, too.
+const PATHS: [&str; 14] = [
+    "cancelled",
+    "cancelled_while_authorizing",
+    "completed_after_attention",
+    "completed_after_crash",
+    "completed_express",
+    "completed_interactive",
+    "completed_on_slow_path",
+    "completed_with_3ds",
+    "declined",
+    "expired",
+    "fulfilment",
+    "refused",
+    "reservation_expiry",
+    "sold_out",
+];
+
+#[tokio::test]
+async fn every_recorded_history_replays() {
+    let replayer = WorkflowReplayer::new(
+        WorkflowReplayerOptions::new()
+            .register_workflow::<CheckoutWorkflow>()
+            .expect("registered once")
+            .register_workflow::<FulfilmentWorkflow>()
+            .expect("registered once")
+            .register_workflow::<ReservationExpiryWorkflow>()
+            .expect("registered once")
+            .build(),
+    )
+    .expect("a replayer");
+    let mut names = Vec::new();
+    let mut broken = Vec::new();
+    for entry in fs::read_dir(folder()).expect("recorded histories") {
+        let path = entry.expect("a file").path();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a plain name").to_owned();
+        let history = WorkflowHistory::from_json(&fs::read(&path).expect("a history")).expect("a history");
+        if let Err(error) = replayer.replay_workflow(history).await {
+            broken.push(format!("{name}: {error}"));
+        }
+        names.push(name);
+    }
+    assert!(broken.is_empty(), "do not replay any more:\n{}", broken.join("\n"));
+    let missing: Vec<_> = PATHS.into_iter().filter(|path| !names.iter().any(|name| name == path)).collect();
+    assert!(missing.is_empty(), "no history of {missing:?} among {names:?}");
+}
+
+#[tokio::test]
+#[ignore = "writes tests/histories anew"]
+async fn record_histories() {
+    let shop = Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
+    shop.stock("MUG-1", 100, 1299).await;
+    shop.stock("MUG-2", 0, 1299).await;
+    record_sales(&shop).await;
+    record_failures(&shop).await;
+    shop.assert_lawful().await;
+
+    let hasty = Shop::open_with(Spec { hold: Duration::from_secs(1), ..Spec::default() }).await;
+    hasty.stock("MUG-1", 1, 1299).await;
+    record_expiries(&hasty).await;
+    hasty.assert_lawful().await;
+}
+
+async fn record_sales(shop: &Shop) {
+    let ada = shop.customer().await.with("MUG-1", 2).await;
+    let express = ada.buy("pm_card_visa").await.checkout();
+    keep_checkout(shop, express, "completed_express").await;
+    keep(shop, &express.order().to_string(), None, "fulfilment").await;
+
+    let ada = ada.with("MUG-1", 1).await;
+    let interactive = ada.start(&key(), json!({})).await.checkout();
+    ada.pay(interactive, "pm_card_visa_chargeDeclined").await;
+    ada.pay(interactive, "pm_card_visa").await;
+    keep_checkout(shop, interactive, "completed_interactive").await;
+
+    let ada = ada.with("MUG-1", 1).await;
+    let asked = ada.buy("pm_card_authenticationRequired").await;
+    let url = asked.body["next_action"]["url"].as_str().expect("the bank's page").to_owned();
+    let answered = reqwest::Client::new().post(url).form(&[("result", "approve")]).send().await.expect("a page");
+    assert!(!answered.status().is_server_error());
+    keep_checkout(shop, asked.checkout(), "completed_with_3ds").await;
+
+    let ada = ada.with("MUG-1", 1).await;
+    shop.fault("confirm", "error_before", Duration::ZERO).await;
+    let slow = ada.buy("pm_card_visa").await.checkout();
+    keep_checkout(shop, slow, "completed_on_slow_path").await;
+
+    let ada = ada.with("MUG-1", 1).await;
+    shop.fault("confirm", "timeout_after", Duration::from_secs(60)).await;
+    let buying = {
+        let ada = ada.clone();
+        tokio::spawn(async move { ada.buy("pm_card_visa").await })
+    };
+    let crashed = shop.under_way().await;
+    eventually("the network has approved", || async {
+        (shop.payment(crashed).await.authorizations == 1).then_some(())
+    })
+    .await;
+    shop.kill_worker(0);
+    shop.start_worker(0);
+    buying.await.expect("an answer");
+    keep_checkout(shop, crashed, "completed_after_crash").await;
+
+    let ada = ada.with("MUG-1", 1).await;
+    shop.kill_paysim();
+    let attention = ada.buy("pm_card_visa").await;
+    assert_eq!(attention.state(), Some("needs_attention"), "{:#}", attention.body);
+    shop.start_paysim().await;
+    keep_checkout(shop, attention.checkout(), "completed_after_attention").await;
+}
+
+async fn record_failures(shop: &Shop) {
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let declined = ada.buy("pm_card_visa_chargeDeclined").await.checkout();
+    keep_checkout(shop, declined, "declined").await;
+
+    let wrong = json!({ "payment": { "method": "pm_card_visa" }, "expected_total": { "minor": 1, "currency": "EUR" } });
+    let refused = ada.start(&key(), wrong).await.checkout();
+    keep_checkout(shop, refused, "refused").await;
+
+    let cancelled = ada.start(&key(), json!({})).await.checkout();
+    ada.cancel(cancelled).await;
+    keep_checkout(shop, cancelled, "cancelled").await;
+
+    let authorizing = ada.start(&key(), json!({})).await.checkout();
+    shop.fault("confirm", "slow", Duration::from_secs(3)).await;
+    let paying = {
+        let ada = ada.clone();
+        tokio::spawn(async move { ada.pay(authorizing, "pm_card_visa").await })
+    };
+    eventually("the payment has begun", || async {
+        sqlx::query_scalar::<_, String>("SELECT provider_ref FROM payment_attempt WHERE payment_id = $1")
+            .bind(authorizing.uuid())
+            .fetch_optional(&shop.db)
+            .await
+            .ok()
+            .flatten()
+    })
+    .await;
+    ada.cancel(authorizing).await;
+    paying.await.expect("an answer");
+    assert_eq!(shop.payment(authorizing).await.voids, 1);
+    keep_checkout(shop, authorizing, "cancelled_while_authorizing").await;
+
+    let eve = shop.customer().await.with("MUG-2", 1).await;
+    let sold_out = eve.buy("pm_card_visa").await.checkout();
+    keep_checkout(shop, sold_out, "sold_out").await;
+}
+
+async fn record_expiries(shop: &Shop) {
+    let handle = shop.engine.get_workflow_handle::<ReservationExpiryWorkflow>(reservation_expiry::WORKFLOW_ID);
+    let run = || async {
+        let described = handle.describe(WorkflowDescribeOptions::default()).await.expect("a sweeper");
+        described.run_id().to_owned()
+    };
+    let first_run = run().await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let expired = ada.start(&key(), json!({})).await.checkout();
+    ada.until(expired, "expired").await;
+    keep_checkout(shop, expired, "expired").await;
+
+    // A run ends after a hundred sweeps, a second apart.
+    within(3 * PATIENCE, "the sweeper continues as a new run", || async { (run().await != first_run).then_some(()) })
+        .await;
+    keep(shop, reservation_expiry::WORKFLOW_ID, Some(first_run), "reservation_expiry").await;
+}
+
+async fn keep_checkout(shop: &Shop, checkout: CheckoutId, name: &str) {
+    let handle = shop.engine.get_workflow_handle::<CheckoutWorkflow>(checkout.to_string());
+    eventually(&format!("{name} has ended"), || async {
+        let described = handle.describe(WorkflowDescribeOptions::default()).await.expect("a workflow");
+        described.close_time()
+    })
+    .await;
+    keep(shop, &checkout.to_string(), None, name).await;
+}
+
+/// Writes a workflow's history down, an event a line.
+async fn keep(shop: &Shop, workflow_id: &str, run_id: Option<String>, name: &str) {
+    let mut info = shop.engine.get_workflow_handle::<UntypedWorkflow>(workflow_id).info().clone();
+    info.run_id = run_id;
+    let history = info.bind_untyped(shop.engine.clone()).fetch_history(WorkflowFetchHistoryOptions::default());
+    let history: Value =
+        serde_json::from_slice(&history.to_json().await.expect("a history")).expect("JSON");
+    let events: Vec<String> =
+        history["events"].as_array().expect("events").iter().map(ToString::to_string).collect();
+    fs::create_dir_all(folder()).expect("a folder");
+    let text = format!("{{\"events\": [\n{}\n]}}\n", events.join(",\n"));
+    fs::write(folder().join(format!("{name}.json")), text).expect("it is written");
+}
+
+fn folder() -> PathBuf {
+    workspace_root().join("tests/histories")
+}
+
+fn key() -> String {
+    Uuid::new_v4().to_string()
+}

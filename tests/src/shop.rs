@@ -1,0 +1,441 @@
+//! A shop of one test: its processes, its database and its card network.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Mutex, time::Duration};
+
+use devstack::{Program, Supervised, TestDatabase, TestServers, workspace_root};
+use domain::CheckoutId;
+use reqwest::Client;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgPool};
+use store::law::{self, When};
+use temporalio_client::{ClientOptions, Connection, ConnectionOptions, WorkflowCountOptions};
+use uuid::Uuid;
+
+use crate::{Customer, eventually};
+
+pub(crate) static SERVERS: TestServers = TestServers::new();
+
+/// What signs the customers' tokens.
+pub const JWT_SECRET: &str = "a secret of the tests, long enough for HS256";
+
+/// How a shop is set up.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// How many worker processes.
+    pub workers: usize,
+    /// How long stock is held for a customer who has not paid.
+    pub hold: Duration,
+    /// How long a hold lasts at least once a payment has begun.
+    pub payment_window: Duration,
+    /// How long a step may take before it needs attention.
+    pub attention_after: Duration,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            hold: Duration::from_secs(15 * 60),
+            payment_window: Duration::from_secs(5 * 60),
+            attention_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the card network's own ledger says of one payment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payment {
+    /// How often money was set aside.
+    pub authorizations: i64,
+    /// How often it was taken.
+    pub captures: i64,
+    /// How often it was let go.
+    pub voids: i64,
+    /// How often it was paid back.
+    pub refunds: i64,
+}
+
+/// A whole shop.
+pub struct Shop {
+    /// The shop's database, to set the stage and to look behind it.
+    pub db: PgPool,
+    /// An engine client in the shop's namespace.
+    pub engine: temporalio_client::Client,
+    /// Where the API answers.
+    pub api_url: String,
+    /// Where the card network answers.
+    pub paysim_url: String,
+    http: Client,
+    workers: Mutex<Vec<Option<Supervised>>>,
+    worker_programs: Vec<Program>,
+    worker_urls: Vec<String>,
+    paysim: Mutex<Option<Supervised>>,
+    paysim_program: Program,
+    _api: Supervised,
+    // Dropped last: a database goes away after those who use it.
+    _databases: [TestDatabase; 2],
+}
+
+impl Shop {
+    /// A shop with one worker and the usual durations.
+    pub async fn open() -> Self {
+        Self::open_with(Spec::default()).await
+    }
+
+    /// A shop, ready to buy from, with nothing in stock.
+    pub async fn open_with(spec: Spec) -> Self {
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        let shop_database = SERVERS.database("shop", migrate).await.expect("a database");
+        let paysim_database = SERVERS.empty_database().await.expect("a database");
+        let temporal = SERVERS.temporal().await.expect("a Temporal server").address().to_owned();
+        let namespace = format!("shop-{}", Uuid::new_v4().simple());
+        let [api_port, paysim_port] = [free_port(), free_port()];
+        let paysim_url = format!("http://127.0.0.1:{paysim_port}");
+        let api_url = format!("http://127.0.0.1:{api_port}");
+
+        let logs = log_folder(&namespace);
+        let program = |name: &str| {
+            Program::new(name, workspace_root().join("target/debug").join(name.split('-').next().expect("a name")))
+                .env("DATABASE_URL", shop_database.url())
+                .env("TEMPORAL_ADDRESS", &temporal)
+                .env("TEMPORAL_NAMESPACE", &namespace)
+                .env("RUST_LOG", "info,temporalio_sdk_core=warn")
+                .log(logs.join(format!("{name}.log")))
+        };
+        let paysim_program = program("paysim")
+            .env("PAYSIM_DATABASE_URL", paysim_database.url())
+            .env("PAYSIM_LISTEN", format!("127.0.0.1:{paysim_port}"));
+        let paysim = Supervised::start(paysim_program.clone()).expect("paysim starts");
+        let health: Vec<u16> = (0..spec.workers).map(|_| free_port()).collect();
+        let worker_programs: Vec<Program> = health
+            .iter()
+            .enumerate()
+            .map(|(number, port)| {
+                program(&format!("worker-{number}"))
+                    .env("PAYMENTS_URL", &paysim_url)
+                    .env("PAYMENTS_API_KEY", "sk_test_of_the_tests")
+                    .env("HEALTH_LISTEN", format!("127.0.0.1:{port}"))
+                    .env("SWEEP_SLEEP_MAX_MS", spec.hold.as_millis().to_string())
+            })
+            .collect();
+        let http = Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
+        ready(&http, &paysim_url).await;
+        let workers = worker_programs
+            .iter()
+            .map(|program| Some(Supervised::start(program.clone()).expect("a worker starts")))
+            .collect();
+        let worker_urls: Vec<String> = health.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+        for url in &worker_urls {
+            ready(&http, url).await;
+        }
+        let api = Supervised::start(
+            program("api")
+                .env("API_LISTEN", format!("127.0.0.1:{api_port}"))
+                .env("JWT_SECRET", JWT_SECRET)
+                .env("HOLD_MS", spec.hold.as_millis().to_string())
+                .env("PAYMENT_WINDOW_MS", spec.payment_window.as_millis().to_string())
+                .env("ATTENTION_AFTER_MS", spec.attention_after.as_millis().to_string())
+                .env("ACTION_POLL_MS", "200"),
+        )
+        .expect("the API starts");
+        ready(&http, &api_url).await;
+
+        let target = format!("http://{temporal}").parse::<url::Url>().expect("an address");
+        let connection = Connection::connect(ConnectionOptions::new(target).build()).await.expect("a connection");
+        let engine = temporalio_client::Client::new(connection, ClientOptions::new(namespace).build())
+            .expect("an engine client");
+        Self {
+            db: store::connect(&named(shop_database.url()), 5).expect("a pool"),
+            engine,
+            api_url,
+            paysim_url,
+            http,
+            workers: Mutex::new(workers),
+            worker_programs,
+            worker_urls,
+            paysim: Mutex::new(Some(paysim)),
+            paysim_program,
+            _api: api,
+            _databases: [shop_database, paysim_database],
+        }
+    }
+
+    /// Puts a SKU on sale at a price, with so many in stock.
+    pub async fn stock(&self, sku: &str, quantity: i64, price_minor: i64) {
+        let mut tx = self.db.begin().await.expect("a transaction");
+        let product = serde_json::from_value(json!([{
+            "id": sku.to_lowercase(), "title": format!("Test {sku}"), "brand": "Testwood",
+            "category": "test/things", "description": "A thing to test with.", "attributes": {},
+            "skus": [{"sku": sku, "options": {}, "price_minor": price_minor, "currency": "EUR"}],
+        }]))
+        .expect("a product");
+        store::catalog::upsert(&mut tx, &Vec::from_iter::<Vec<_>>(product)).await.expect("a product");
+        if quantity > 0 {
+            let sku = sku.parse().expect("a SKU");
+            let reference = format!("test/{}", Uuid::new_v4());
+            store::inventory::receive(&mut tx, &sku, quantity, "test", &reference).await.expect("a receipt");
+        }
+        tx.commit().await.expect("a commit");
+    }
+
+    /// Takes a SKU off sale.
+    pub async fn withdraw(&self, sku: &str) {
+        let done = sqlx::query("UPDATE sku SET on_sale = false WHERE sku = $1").bind(sku).execute(&self.db).await;
+        assert_eq!(done.expect("an update").rows_affected(), 1, "{sku}");
+    }
+
+    /// A new guest of the shop.
+    pub async fn customer(&self) -> Customer {
+        Customer::arrive(self.http.clone(), &self.api_url).await
+    }
+
+    /// (available, reserved, sold) of a SKU.
+    pub async fn counters(&self, sku: &str) -> (i64, i64, i64) {
+        sqlx::query_as("SELECT available, reserved, sold FROM inventory WHERE sku = $1")
+            .bind(sku)
+            .fetch_one(&self.db)
+            .await
+            .expect("a SKU in stock")
+    }
+
+    /// Where the order of a checkout stands in the database.
+    pub async fn order_state(&self, checkout: CheckoutId) -> Option<String> {
+        sqlx::query_scalar("SELECT state FROM customer_order WHERE id = $1")
+            .bind(checkout.uuid())
+            .fetch_optional(&self.db)
+            .await
+            .expect("a query")
+    }
+
+    /// Where the hold of a checkout stands in the database.
+    pub async fn hold_state(&self, checkout: CheckoutId) -> Option<String> {
+        sqlx::query_scalar("SELECT state FROM reservation WHERE checkout_id = $1")
+            .bind(checkout.uuid())
+            .fetch_optional(&self.db)
+            .await
+            .expect("a query")
+    }
+
+    /// The one checkout that is under way, once there is one.
+    pub async fn under_way(&self) -> CheckoutId {
+        eventually("a checkout is under way", || async {
+            sqlx::query_scalar::<_, Uuid>("SELECT id FROM checkout WHERE finished_at IS NULL")
+                .fetch_optional(&self.db)
+                .await
+                .expect("a query")
+                .map(CheckoutId::from)
+        })
+        .await
+    }
+
+    /// What the card network's ledger says of a checkout's payment.
+    pub async fn payment(&self, checkout: CheckoutId) -> Payment {
+        let entries = self.ledger(checkout).await;
+        let count = |kind: &str| {
+            i64::try_from(entries.iter().filter(|entry| entry["kind"] == kind).count()).expect("few")
+        };
+        Payment {
+            authorizations: count("authorized"),
+            captures: count("captured"),
+            voids: count("voided"),
+            refunds: count("refunded"),
+        }
+    }
+
+    /// What the card network's ledger says of all payments together.
+    pub async fn network_totals(&self) -> Payment {
+        let url = format!("{}/ledger?limit=1", self.paysim_url);
+        let body: Value = self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let totals = body["totals"].as_array().expect("totals");
+        let count = |kind: &str| {
+            totals.iter().filter(|total| total["kind"] == kind).filter_map(|total| total["count"].as_i64()).sum()
+        };
+        Payment {
+            authorizations: count("authorized"),
+            captures: count("captured"),
+            voids: count("voided"),
+            refunds: count("refunded"),
+        }
+    }
+
+    /// The card network's ledger entries of a checkout's payment.
+    pub async fn ledger(&self, checkout: CheckoutId) -> Vec<Value> {
+        let url = format!("{}/ledger?payment_id={}", self.paysim_url, checkout.payment());
+        let body: Value = self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        body["entries"].as_array().expect("entries").clone()
+    }
+
+    /// Arms a fault of the card network for the next request of that kind.
+    pub async fn fault(&self, operation: &str, kind: &str, delay: Duration) {
+        let fault = json!({
+            "operation": operation, "kind": kind, "delay_ms": u64::try_from(delay.as_millis()).expect("short"), "times": 1,
+        });
+        let answer =
+            self.http.post(format!("{}/faults", self.paysim_url)).json(&fault).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    }
+
+    /// Answers on the bank's page that a customer was sent to: `approve` or `decline`.
+    pub async fn answer_bank(&self, url: &str, result: &str) {
+        let answer = self.http.post(url).form(&[("result", result)]).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    }
+
+    /// Every table with a digest of everything in it. Two that are equal mean that nothing changed.
+    pub async fn contents(&self) -> BTreeMap<String, String> {
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                .fetch_all(&self.db)
+                .await
+                .expect("tables");
+        let mut contents = BTreeMap::new();
+        for table in tables {
+            // The name comes from the database's own list of its tables.
+            let digest = AssertSqlSafe(format!(
+                r#"SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') FROM "{table}" t"#
+            ));
+            let digest = sqlx::query_scalar(digest).fetch_one(&self.db).await.expect("a digest");
+            contents.insert(table, digest);
+        }
+        contents
+    }
+
+    /// Ends every session of the processes under test with the shop's database.
+    pub async fn cut_connections(&self) {
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name <> 'tests'",
+        )
+        .execute(&self.db)
+        .await
+        .expect("sessions are cut");
+    }
+
+    /// Kills a worker, at once, as the machine's failure would.
+    pub fn kill_worker(&self, number: usize) {
+        let worker = self.workers.lock().expect("unpoisoned")[number].take().expect("a running worker");
+        worker.kill_now().expect("it dies");
+    }
+
+    /// Starts a worker again that was killed.
+    pub fn start_worker(&self, number: usize) {
+        let worker = Supervised::start(self.worker_programs[number].clone()).expect("a worker starts");
+        self.workers.lock().expect("unpoisoned")[number] = Some(worker);
+    }
+
+    /// Waits until a worker takes work.
+    pub async fn worker_ready(&self, number: usize) {
+        ready(&self.http, &self.worker_urls[number]).await;
+    }
+
+    /// Kills the card network, at once. Its books are on disk.
+    pub fn kill_paysim(&self) {
+        let paysim = self.paysim.lock().expect("unpoisoned").take().expect("a running card network");
+        paysim.kill_now().expect("it dies");
+    }
+
+    /// Starts the card network again that was killed, and waits until it answers.
+    pub async fn start_paysim(&self) {
+        let paysim = Supervised::start(self.paysim_program.clone()).expect("paysim starts");
+        *self.paysim.lock().expect("unpoisoned") = Some(paysim);
+        ready(&self.http, &self.paysim_url).await;
+    }
+
+    /// Claims that everything has come to rest and every law holds, in our books and against the card
+    /// network's. To be called at the end of every test.
+    pub async fn assert_lawful(&self) {
+        eventually("no checkout is under way", || async {
+            let busy: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM customer_order o JOIN checkout c USING (id) WHERE c.finished_at IS NULL",
+            )
+            .fetch_one(&self.db)
+            .await
+            .expect("a count");
+            (busy == 0).then_some(())
+        })
+        .await;
+        self.assert_engine_is_done().await;
+        self.assert_books_agree().await;
+        let mut conn = self.db.acquire().await.expect("a connection");
+        let breaches = law::breaches(&mut conn, When::Quiet).await.expect("the laws can be checked");
+        assert!(breaches.is_empty(), "broken laws: {breaches:#?}");
+    }
+
+    /// No checkout runs on in the engine, to itself, after its work is done.
+    async fn assert_engine_is_done(&self) {
+        let query = "WorkflowType = 'checkout' AND ExecutionStatus = 'Running'";
+        eventually("no checkout runs in the engine", || async {
+            let running = self.engine.count_workflows(query, WorkflowCountOptions::default()).await.ok()?;
+            (running.count() == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// The card network's ledger, payment by payment, equals what we wrote down.
+    async fn assert_books_agree(&self) {
+        let ours: Vec<(Uuid, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT id, authorized_minor, captured_minor, voided_minor, refunded_minor FROM payment",
+        )
+        .fetch_all(&self.db)
+        .await
+        .expect("payments");
+        let url = format!("{}/ledger/summary", self.paysim_url);
+        let theirs: Value = self.http.get(url).send().await.expect("a summary").json().await.expect("JSON");
+        for payment in theirs["payments"].as_array().expect("payments") {
+            let known = |(id, ..): &(Uuid, i64, i64, i64, i64)| {
+                payment["payment_id"] == CheckoutId::from(*id).payment().to_string()
+            };
+            assert!(ours.iter().any(known), "the card network has a payment that we do not: {payment:#}");
+        }
+        for (id, authorized, captured, voided, refunded) in ours {
+            let entries = self.ledger(CheckoutId::from(id)).await;
+            let sum = |kind: &str| -> i64 {
+                entries
+                    .iter()
+                    .filter(|entry| entry["kind"] == kind)
+                    .map(|entry| entry["amount"].as_i64().expect("an amount"))
+                    .sum()
+            };
+            assert_eq!(
+                (sum("authorized"), sum("captured"), sum("voided"), sum("refunded")),
+                (authorized, captured, voided, refunded),
+                "the card network's books of {} differ from ours",
+                CheckoutId::from(id).payment(),
+            );
+        }
+    }
+}
+
+pub(crate) async fn migrate(url: String) -> anyhow::Result<()> {
+    use sqlx::Connection as _;
+    let mut conn = sqlx::PgConnection::connect(&url).await?;
+    store::MIGRATOR.run(&mut conn).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+/// The same address, for sessions that tell themselves apart from those of the processes under test.
+fn named(database_url: &str) -> String {
+    let mut url: url::Url = database_url.parse().expect("an address");
+    url.query_pairs_mut().append_pair("application_name", "tests");
+    url.into()
+}
+
+async fn ready(http: &Client, url: &str) {
+    let url = format!("{url}/readyz");
+    eventually(&format!("{url} answers"), || async {
+        http.get(&url).send().await.ok().filter(|answer| answer.status().is_success()).map(drop)
+    })
+    .await;
+}
+
+fn free_port() -> u16 {
+    devstack::ports::free().expect("a free port")
+}
+
+/// Where the processes of a shop write what they have to say; a failed test is read there.
+fn log_folder(namespace: &str) -> PathBuf {
+    let folder = workspace_root().join("target/test-logs").join(namespace);
+    std::fs::create_dir_all(&folder).expect("a folder for the logs");
+    folder
+}

@@ -1,0 +1,86 @@
+//! The worker's configuration, from flags or the environment. How to reach Temporal comes from its
+//! own variables (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, TLS and API key), which its SDK reads.
+
+#![expect(clippy::doc_markdown, reason = "these are help texts, read in a terminal")]
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+/// Carries checkouts out.
+///
+/// Temporal is found by TEMPORAL_ADDRESS (127.0.0.1:7233), TEMPORAL_NAMESPACE (default), and the
+/// other variables of its SDK. Without a command, `run`.
+#[derive(Debug, Parser)]
+#[command(name = "worker", version, args_conflicts_with_subcommands = true)]
+pub struct Config {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run, where no command is given.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// What the worker can be told to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take work from Temporal and do it, until SIGTERM or SIGINT
+    Run(Box<Run>),
+    /// Bring the shop's database to this version's schema
+    Migrate(Database),
+    /// Load a catalog's products and stock receipts; running it twice changes nothing
+    Seed {
+        /// Where the shop's tables are.
+        #[command(flatten)]
+        database: Database,
+        /// The folder with products.json and receipts.csv
+        folder: PathBuf,
+    },
+}
+
+/// Where the shop's tables are.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// The shop's database, as postgres://user:password@host:port/name
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "postgres://postgres@127.0.0.1:54320/holdfast"
+    )]
+    pub database_url: String,
+}
+
+/// How a worker runs.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// Where the shop's tables are.
+    #[command(flatten)]
+    pub database: Database,
+    /// The card provider's root; it speaks Stripe's PaymentIntents API
+    #[arg(long, env = "PAYMENTS_URL", default_value = "http://127.0.0.1:8090")]
+    pub payments_url: Url,
+    /// The card provider's secret key
+    #[arg(long, env = "PAYMENTS_API_KEY", hide_env_values = true, default_value = "sk_test_dev")]
+    pub payments_api_key: String,
+    /// Where the provider sends customers back to after 3-D Secure
+    #[arg(long, env = "PAYMENTS_RETURN_URL")]
+    pub payments_return_url: Option<Url>,
+    /// Where to answer /livez and /readyz; port 0 takes a free one
+    #[arg(long, env = "HEALTH_LISTEN", default_value = "127.0.0.1:0")]
+    pub health_listen: SocketAddr,
+    /// Where to serve the engine's Prometheus metrics at /metrics; not at all without
+    #[arg(long, env = "METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// The most connections to the database
+    #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=200))]
+    pub connections_max: u32,
+    /// The most workflows kept in memory; the others are replayed when they are needed
+    #[arg(long, env = "CACHED_WORKFLOWS_MAX", default_value_t = 1000)]
+    pub cached_workflows_max: usize,
+    /// The longest that the sweeper of expired holds sleeps, in milliseconds; at most the shortest hold
+    #[arg(long, env = "SWEEP_SLEEP_MAX_MS", default_value_t = 15 * 60 * 1000)]
+    pub sweep_sleep_max_ms: u64,
+}

@@ -1,0 +1,102 @@
+//! Setting a shop up: the schema, and a catalog with its opening stock from data files.
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::{Context as _, ensure};
+use sqlx::Connection as _;
+use store::{PgConnection, catalog::Product};
+
+use crate::config::Database;
+
+pub(crate) async fn migrate(database: &Database) -> anyhow::Result<()> {
+    let mut conn = connect(database).await?;
+    let began = Instant::now();
+    store::MIGRATOR.run(&mut conn).await.context("the schema cannot be brought up to date")?;
+    tracing::info!("schema is up to date ({} ms)", began.elapsed().as_millis());
+    Ok(())
+}
+
+/// All products in one transaction, and every receipt that is news.
+pub(crate) async fn seed(database: &Database, folder: &Path) -> anyhow::Result<()> {
+    let products = folder.join("products.json");
+    let receipts = folder.join("receipts.csv");
+    let text = fs::read_to_string(&products)
+        .with_context(|| format!("{} cannot be read", products.display()))?;
+    let products: Vec<Product> = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no catalog", products.display()))?;
+    let text = fs::read_to_string(&receipts)
+        .with_context(|| format!("{} cannot be read", receipts.display()))?;
+    let receipts = parse_receipts(&text)
+        .with_context(|| format!("{} is no list of receipts", receipts.display()))?;
+
+    let began = Instant::now();
+    let mut conn = connect(database).await?;
+    let mut tx = conn.begin().await?;
+    store::catalog::upsert(&mut tx, &products).await?;
+    let mut news = 0;
+    for Receipt { sku, quantity, reference } in &receipts {
+        let booked =
+            store::inventory::receive(&mut tx, sku, *quantity, "opening stock", reference).await?;
+        news += u32::from(booked);
+    }
+    tx.commit().await?;
+    let skus: usize = products.iter().map(|product| product.skus.len()).sum();
+    tracing::info!(
+        "catalog is loaded: {} products, {skus} SKUs, {news} new receipts ({} ms)",
+        products.len(),
+        began.elapsed().as_millis(),
+    );
+    Ok(())
+}
+
+struct Receipt {
+    sku: domain::Sku,
+    quantity: i64,
+    reference: String,
+}
+
+/// Lines of `sku,quantity,reference` under a heading; none of the three may hold a comma.
+fn parse_receipts(text: &str) -> anyhow::Result<Vec<Receipt>> {
+    let mut lines = text.lines();
+    ensure!(
+        lines.next() == Some("sku,quantity,reference"),
+        "the heading must be sku,quantity,reference"
+    );
+    lines
+        .zip(2..)
+        .map(|(line, number)| {
+            let parse = || {
+                let mut fields = line.split(',');
+                let (sku, quantity, reference) = (fields.next()?, fields.next()?, fields.next()?);
+                (fields.next().is_none() && !reference.is_empty()).then_some(())?;
+                Some(Receipt {
+                    sku: sku.parse().ok()?,
+                    quantity: quantity.parse().ok()?,
+                    reference: reference.to_owned(),
+                })
+            };
+            parse().with_context(|| format!("line {number}: {line}"))
+        })
+        .collect()
+}
+
+async fn connect(database: &Database) -> anyhow::Result<PgConnection> {
+    PgConnection::connect(&database.database_url)
+        .await
+        .context("the database does not answer: start it, or set DATABASE_URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_that_does_not_parse_is_named_by_its_line() {
+        let good = "sku,quantity,reference\nMUG-1,5,opening/MUG-1\n";
+        assert_eq!(parse_receipts(good).expect("parses").len(), 1);
+        for bad in ["mug,5,r", "MUG-1,five,r", "MUG-1,5", "MUG-1,5,r,x", "MUG-1,5,"] {
+            let error = parse_receipts(&format!("{good}{bad}\n")).err().expect("is refused");
+            assert!(error.to_string().contains("line 3"), "{error}");
+        }
+    }
+}

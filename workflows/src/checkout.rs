@@ -1,0 +1,409 @@
+//! The checkout: one attempt to buy one cart, from its first word to its last.
+//!
+//! Read [`CheckoutWorkflow::run`] and then `sell` for the story; what the steps do to the world is
+//! in their activities. Capture is the point of no return: before it every failure is undone, after
+//! it there is only forward.
+
+mod pay;
+mod status;
+
+use std::time::Duration;
+
+use domain::{
+    Authorization, CaptureOutcome, CheckoutId, CheckoutState, CustomerId, Money, PaymentMethod,
+    Problem,
+};
+use serde::{Deserialize, Serialize};
+use temporalio_common::error::ApplicationFailure;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_workflow::{
+    ChildWorkflowOptions, ParentClosePolicy, WaitConditionOptions, WorkflowCancellationToken,
+    WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+};
+
+pub use self::status::{CheckoutStatus, NextAction};
+use crate::{
+    contract::{
+        CaptureInput, DATABASE, Inventory, OpenInput, OpenOutcome, Orders, PROVIDER, Payments,
+        PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome, SettleInput,
+    },
+    fulfilment::{FulfilmentInput, FulfilmentWorkflow},
+    saga::{Saga, Undo},
+    step::{self, Bug},
+};
+
+/// What a checkout is told at its start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckoutInput {
+    /// Which checkout; the workflow's id.
+    pub checkout_id: CheckoutId,
+    /// Who buys, and so whose cart.
+    pub customer_id: CustomerId,
+    /// What the customer agreed to pay; without it, today's prices apply.
+    pub expected_total: Option<Money>,
+    /// The payment method, if it is known at the start ("express"). Then a decline ends the checkout.
+    pub payment: Option<PaymentMethod>,
+    /// How long everything may take.
+    pub timing: Timing,
+}
+
+/// The durations of a checkout, in milliseconds. They are input, so that a running checkout keeps
+/// the ones it began with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Timing {
+    /// How long stock is held for a customer who has not paid.
+    pub hold_ms: u64,
+    /// How long a hold lasts at least once a payment attempt has begun.
+    pub payment_window_ms: u64,
+    /// How long a step may be retried before people are told.
+    pub attention_after_ms: u64,
+    /// How long to wait before first asking whether the customer has confirmed with their bank.
+    pub action_poll_ms: u64,
+}
+
+impl Default for Timing {
+    /// A hold of 15 minutes, five more for a payment under way, attention after one.
+    fn default() -> Self {
+        Self {
+            hold_ms: 15 * 60 * 1000,
+            payment_window_ms: 5 * 60 * 1000,
+            attention_after_ms: 60 * 1000,
+            action_poll_ms: 2000,
+        }
+    }
+}
+
+/// Why `sell` did not sell.
+enum Stop {
+    /// The first step refused, definitely, having done nothing.
+    Refused(Problem),
+    /// Something had begun, and is to be undone.
+    Undo(Problem),
+}
+
+impl From<Bug> for Stop {
+    fn from(Bug(detail): Bug) -> Self {
+        Self::Undo(Problem::Internal { detail })
+    }
+}
+
+/// One attempt to buy one cart.
+#[workflow]
+pub struct CheckoutWorkflow {
+    input: CheckoutInput,
+    status: CheckoutStatus,
+    /// A payment method that was submitted and not yet tried.
+    submitted: Option<PaymentMethod>,
+    cancel_requested: bool,
+}
+
+#[workflow_methods]
+impl CheckoutWorkflow {
+    #[init]
+    fn new(_ctx: &WorkflowContextView, input: CheckoutInput) -> Self {
+        let submitted = input.payment.clone();
+        Self { input, status: CheckoutStatus::new(), submitted, cancel_requested: false }
+    }
+
+    /// Sells the cart, or leaves everything as it was.
+    #[run(name = "checkout")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<CheckoutStatus> {
+        let checkout_id = ctx.state(|s| s.input.checkout_id);
+        let mut saga = Saga::default();
+        match Self::sell(ctx, &mut saga).await {
+            Ok(()) => {
+                Self::enter(ctx, CheckoutState::Completed);
+                Self::fulfil(ctx, checkout_id).await;
+            }
+            Err(Stop::Refused(problem)) => {
+                Self::end(ctx, problem.clone());
+                Self::answer_everyone(ctx).await;
+                // A failed run may be started again under its id, which is right: it did nothing.
+                return Err(refusal(&problem).into());
+            }
+            Err(Stop::Undo(problem)) => {
+                Self::enter(ctx, CheckoutState::Compensating);
+                if let Err(Bug(detail)) = saga.compensate(ctx, checkout_id, &problem).await {
+                    // Parked in plain sight: ending here would lose an undo.
+                    Self::call_attention(ctx, Some(detail));
+                    ctx.wait_condition_with_options(|_| false, detached()).await?;
+                }
+                Self::end(ctx, problem);
+            }
+        }
+        Self::answer_everyone(ctx).await;
+        let status = ctx.state(|s| s.status.clone());
+        if ctx.cancellation_token().is_cancelled() && status.state() == CheckoutState::Cancelled {
+            return Err(WorkflowTermination::cancelled());
+        }
+        Ok(status)
+    }
+
+    /// Where the checkout stands.
+    #[query(name = "status")]
+    pub fn status(&self, _ctx: &WorkflowContextView) -> CheckoutStatus {
+        self.status.clone()
+    }
+
+    /// Answers when the checkout is over or waits for somebody.
+    #[update(name = "await_outcome")]
+    pub async fn await_outcome(ctx: &mut WorkflowContext<Self>) -> CheckoutStatus {
+        Self::when(ctx, |s| s.status.rests()).await
+    }
+
+    /// Tries to pay; answers when that attempt is decided.
+    #[update(name = "submit_payment")]
+    pub async fn submit_payment(
+        ctx: &mut WorkflowContext<Self>,
+        method: PaymentMethod,
+    ) -> CheckoutStatus {
+        ctx.state_mut(|s| {
+            s.submitted = Some(method);
+            s.status.enter(CheckoutState::Authorizing);
+        });
+        Self::when(ctx, |s| s.submitted.is_none() && s.status.rests()).await
+    }
+
+    #[update_validator(submit_payment)]
+    fn validate_submit_payment(
+        &self,
+        _ctx: &WorkflowContextView,
+        _method: &PaymentMethod,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match self.status.stage() {
+            CheckoutState::AwaitingPayment if !self.cancel_requested => Ok(()),
+            stage => Err(format!("a payment cannot be submitted while {}", stage.as_str()).into()),
+        }
+    }
+
+    /// Calls the checkout off; answers when everything is undone.
+    #[update(name = "cancel")]
+    pub async fn cancel(ctx: &mut WorkflowContext<Self>) -> CheckoutStatus {
+        ctx.state_mut(|s| s.cancel_requested = true);
+        Self::when(ctx, |s| s.status.state().finished()).await
+    }
+
+    #[update_validator(cancel)]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the macro calls it with a reference")]
+    fn validate_cancel(
+        &self,
+        _ctx: &WorkflowContextView,
+        _input: &(),
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match self.status.stage() {
+            stage @ (CheckoutState::Capturing
+            | CheckoutState::Completed
+            | CheckoutState::Compensating
+            | CheckoutState::Failed
+            | CheckoutState::Cancelled
+            | CheckoutState::Expired) => {
+                Err(format!("a checkout cannot be cancelled while {}", stage.as_str()).into())
+            }
+            CheckoutState::Validating
+            | CheckoutState::Reserving
+            | CheckoutState::AwaitingPayment
+            | CheckoutState::Authorizing
+            | CheckoutState::ActionRequired
+            | CheckoutState::Placing
+            | CheckoutState::NeedsAttention => Ok(()),
+        }
+    }
+}
+
+impl CheckoutWorkflow {
+    async fn sell(ctx: &WorkflowContext<Self>, saga: &mut Saga) -> Result<(), Stop> {
+        let input = ctx.state(|s| s.input.clone());
+        let total = Self::open(ctx, saga, &input).await?;
+        Self::stop_if_cancelled(ctx)?;
+        Self::reserve(ctx, saga, &input).await?;
+        let authorization = Self::pay(ctx, saga, &input, total).await?;
+        Self::stop_if_cancelled(ctx)?;
+        Self::place(ctx, &input, &authorization).await?;
+        Self::stop_if_cancelled(ctx)?;
+        Self::capture(ctx, &input, authorization).await?;
+        Self::settle(ctx, &input).await;
+        Ok(())
+    }
+
+    async fn open(
+        ctx: &WorkflowContext<Self>,
+        saga: &mut Saga,
+        input: &CheckoutInput,
+    ) -> Result<Money, Stop> {
+        saga.register(Undo::CancelOrder);
+        let open = OpenInput {
+            checkout_id: input.checkout_id,
+            customer_id: input.customer_id,
+            expected_total: input.expected_total,
+        };
+        match step::run(ctx, || Orders::open, open, "freeze the quote", DATABASE).await? {
+            OpenOutcome::Opened { total, lines } => {
+                ctx.state_mut(|s| s.status.opened(total, lines));
+                Ok(total)
+            }
+            OpenOutcome::Refused { problem } => {
+                saga.forget();
+                Err(Stop::Refused(problem))
+            }
+        }
+    }
+
+    async fn reserve(
+        ctx: &WorkflowContext<Self>,
+        saga: &mut Saga,
+        input: &CheckoutInput,
+    ) -> Result<(), Stop> {
+        Self::enter(ctx, CheckoutState::Reserving);
+        saga.register(Undo::ReleaseStock);
+        let reserve =
+            ReserveInput { checkout_id: input.checkout_id, hold_ms: input.timing.hold_ms };
+        match step::run(ctx, || Inventory::reserve, reserve, "hold the stock", DATABASE).await? {
+            ReserveOutcome::Reserved { expires_at } => {
+                ctx.state_mut(|s| s.status.held_until(expires_at));
+                Ok(())
+            }
+            ReserveOutcome::SoldOut { lines } => Err(Stop::Undo(Problem::OutOfStock { lines })),
+            ReserveOutcome::Ended => Err(Stop::Undo(Problem::HoldExpired)),
+        }
+    }
+
+    async fn place(
+        ctx: &WorkflowContext<Self>,
+        input: &CheckoutInput,
+        authorization: &Authorization,
+    ) -> Result<(), Stop> {
+        Self::enter(ctx, CheckoutState::Placing);
+        let place = PlaceInput {
+            checkout_id: input.checkout_id,
+            authorization: authorization.clone(),
+            hold_at_least_ms: input.timing.payment_window_ms,
+        };
+        match step::run(ctx, || Orders::place, place, "place the order", DATABASE).await? {
+            PlaceOutcome::Placed => Ok(()),
+            PlaceOutcome::HoldEnded => Err(Stop::Undo(Problem::HoldExpired)),
+        }
+    }
+
+    async fn capture(
+        ctx: &WorkflowContext<Self>,
+        input: &CheckoutInput,
+        authorization: Authorization,
+    ) -> Result<(), Stop> {
+        Self::enter(ctx, CheckoutState::Capturing);
+        let capture = CaptureInput { checkout_id: input.checkout_id, authorization };
+        match step::run(ctx, || Payments::capture, capture, "take the money", PROVIDER).await? {
+            CaptureOutcome::Captured => Ok(()),
+            CaptureOutcome::Refused { code } => {
+                Err(Stop::Undo(Problem::PaymentDeclined { decline_code: code }))
+            }
+        }
+    }
+
+    /// The money is ours, so this goes on until it is done. Even a bug in it only calls for people:
+    /// undoing a sale that was paid for is not a thing to do by default.
+    async fn settle(ctx: &WorkflowContext<Self>, input: &CheckoutInput) {
+        loop {
+            let settle = SettleInput { checkout_id: input.checkout_id };
+            match step::run(ctx, || Orders::settle, settle, "make the sale final", DATABASE).await {
+                Ok(()) => return,
+                Err(Bug(detail)) => {
+                    Self::call_attention(ctx, Some(detail));
+                    let pause = Duration::from_millis(input.timing.attention_after_ms);
+                    step::timer(ctx, pause, "before settling is tried again").await;
+                    Self::call_attention(ctx, None);
+                }
+            }
+        }
+    }
+
+    /// Starts the order's fulfilment, which outlives this checkout. That one is there already means
+    /// that an earlier try got this far.
+    async fn fulfil(ctx: &WorkflowContext<Self>, checkout_id: CheckoutId) {
+        let order_id = checkout_id.order();
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(order_id.to_string())
+            .parent_close_policy(ParentClosePolicy::Abandon)
+            .cancellation_token(WorkflowCancellationToken::new())
+            .static_summary(format!("ship {order_id}"))
+            .build();
+        drop(
+            ctx.start_child_workflow(
+                FulfilmentWorkflow::run,
+                FulfilmentInput { order_id },
+                options,
+            )
+            .await,
+        );
+    }
+
+    fn stop_if_cancelled(ctx: &WorkflowContext<Self>) -> Result<(), Stop> {
+        if ctx.state(|s| s.cancel_requested) || ctx.cancellation_token().is_cancelled() {
+            return Err(Stop::Undo(Problem::Cancelled));
+        }
+        Ok(())
+    }
+
+    /// Waits, cancelled or not, and answers with the status of that moment.
+    async fn when(
+        ctx: &WorkflowContext<Self>,
+        condition: impl FnMut(&Self) -> bool,
+    ) -> CheckoutStatus {
+        ctx.wait_condition_with_options(condition, detached())
+            .await
+            .expect("a detached token is never cancelled");
+        ctx.state(|s| s.status.clone())
+    }
+
+    /// Lets every update handler finish, so that no caller is left without an answer.
+    async fn answer_everyone(ctx: &WorkflowContext<Self>) {
+        let handlers = ctx.clone();
+        ctx.wait_condition_with_options(move |_| handlers.all_handlers_finished(), detached())
+            .await
+            .expect("a detached token is never cancelled");
+    }
+
+    fn enter(ctx: &WorkflowContext<Self>, stage: CheckoutState) {
+        ctx.state_mut(|s| s.status.enter(stage));
+        Self::publish(ctx);
+    }
+
+    fn end(ctx: &WorkflowContext<Self>, problem: Problem) {
+        ctx.state_mut(|s| s.status.end(problem));
+        Self::publish(ctx);
+    }
+
+    /// Puts a step that does not finish before people's eyes, or takes it away again.
+    pub(crate) fn call_attention(ctx: &WorkflowContext<Self>, about: Option<String>) {
+        ctx.state_mut(|s| s.status.attention(about));
+        Self::publish(ctx);
+    }
+
+    /// Shows the status to whoever watches the engine. An upsert is an event, so only the states an
+    /// operator would filter by are written.
+    fn publish(ctx: &WorkflowContext<Self>) {
+        let (details, updates) = ctx.state(|s| {
+            let previous = ctx.search_attributes();
+            (s.status.to_markdown(&s.input), s.status.search_attributes(&previous))
+        });
+        ctx.set_current_details(details);
+        if !updates.is_empty() {
+            ctx.upsert_search_attributes(updates);
+        }
+    }
+
+    pub(crate) fn attention_after(&self) -> Duration {
+        Duration::from_millis(self.input.timing.attention_after_ms)
+    }
+}
+
+fn detached() -> WaitConditionOptions {
+    WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
+}
+
+fn refusal(problem: &Problem) -> ApplicationFailure {
+    ApplicationFailure::builder(format!("the checkout was refused: {}", problem.code()))
+        .type_name(problem.code().to_owned())
+        .details(problem.clone())
+        .non_retryable(true)
+        .build()
+}

@@ -1,0 +1,125 @@
+//! The undo stack of a checkout.
+//!
+//! An undo is registered before its step runs, so a step whose outcome never arrived is undone too;
+//! each undo is harmless when its step never ran, ran twice, or is still on its way. They run in
+//! reverse, and one that will not finish does not keep the rest from running.
+
+use domain::{CheckoutId, Problem};
+use temporalio_common::ActivityDefinition;
+use temporalio_workflow::{WorkflowContext, join_all};
+
+use crate::{
+    checkout::CheckoutWorkflow,
+    contract::{
+        CancelInput, DATABASE, Inventory, Orders, PROVIDER, Payments, ReleaseInput, ReleaseReason,
+        StepLimits, VoidInput,
+    },
+    step::{self, Bug},
+};
+
+/// What may have to be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undo {
+    /// The order and the lock on the cart.
+    CancelOrder,
+    /// The hold on the stock.
+    ReleaseStock,
+    /// The money set aside.
+    VoidPayment,
+}
+
+/// The undos of the steps begun so far.
+#[derive(Debug, Default)]
+pub(crate) struct Saga {
+    undos: Vec<Undo>,
+}
+
+impl Saga {
+    /// Notes an undo. To be called before its step; again for a step that is repeated, to no effect.
+    pub(crate) fn register(&mut self, undo: Undo) {
+        if !self.undos.contains(&undo) {
+            self.undos.push(undo);
+        }
+    }
+
+    /// Forgets everything: for a step that answered, definitely, that it did nothing.
+    pub(crate) fn forget(&mut self) {
+        self.undos.clear();
+    }
+
+    /// Runs every undo, last registered first. One that does not finish at once is set aside until
+    /// the others have run, and then retried without end. A bug in an undo is returned, never
+    /// dropped.
+    pub(crate) async fn compensate(
+        self,
+        ctx: &WorkflowContext<CheckoutWorkflow>,
+        checkout_id: CheckoutId,
+        problem: &Problem,
+    ) -> Result<(), Bug> {
+        let mut bugs = Vec::new();
+        let mut unfinished = Vec::new();
+        for undo in self.undos.into_iter().rev() {
+            match undo.run(ctx, checkout_id, problem, Pace::Quick).await {
+                Ok(true) => {}
+                Ok(false) => unfinished.push(undo.run(ctx, checkout_id, problem, Pace::Patient)),
+                Err(bug) => bugs.push(bug),
+            }
+        }
+        bugs.extend(join_all(unfinished).await.into_iter().filter_map(Result::err));
+        bugs.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    Quick,
+    Patient,
+}
+
+impl Undo {
+    /// Whether the undo finished; with patience it does.
+    async fn run(
+        self,
+        ctx: &WorkflowContext<CheckoutWorkflow>,
+        checkout_id: CheckoutId,
+        problem: &Problem,
+        pace: Pace,
+    ) -> Result<bool, Bug> {
+        match self {
+            Self::CancelOrder => {
+                let input = CancelInput { checkout_id, problem: problem.clone() };
+                pace.run(ctx, Orders::cancel, input, "cancel the order", DATABASE).await
+            }
+            Self::ReleaseStock => {
+                let reason = match problem {
+                    Problem::HoldExpired => ReleaseReason::Expired,
+                    _ => ReleaseReason::Released,
+                };
+                let input = ReleaseInput { checkout_id, reason };
+                pace.run(ctx, Inventory::release, input, "give the stock back", DATABASE).await
+            }
+            Self::VoidPayment => {
+                let input = VoidInput { checkout_id };
+                pace.run(ctx, Payments::void, input, "void the payment", PROVIDER).await
+            }
+        }
+    }
+}
+
+impl Pace {
+    async fn run<AD: ActivityDefinition>(
+        self,
+        ctx: &WorkflowContext<CheckoutWorkflow>,
+        activity: AD,
+        input: AD::Input,
+        summary: &str,
+        limits: StepLimits,
+    ) -> Result<bool, Bug> {
+        match self {
+            Self::Quick => Ok(step::quick(ctx, activity, input, summary, limits).await?.is_some()),
+            Self::Patient => {
+                step::patient(ctx, activity, input, summary, limits).await.map(|_| true)
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One step of a checkout: quick when all is well, patient and visible when it is not.
+//!
+//! A step is first tried once as a local activity, which costs a history one event. Anything but a
+//! definite answer moves it to a regular activity of the same name and input, which the engine
+//! retries without end where an operator can see it pending. Steps are idempotent, so the second
+//! path need not know how far the first one came. Both run detached from the workflow's
+//! cancellation: a step that has begun is always followed to a definite outcome.
+
+use std::time::Duration;
+
+use temporalio_common::{ActivityDefinition, error::IncomingError};
+use temporalio_workflow::{
+    ActivityCancellationType, ActivityExecutionError, ActivityOptions, CancellableFuture,
+    LocalActivityOptions, RetryPolicy, TimerOptions, TimerResult, WorkflowCancellationToken,
+    WorkflowContext, select,
+};
+
+use crate::{checkout::CheckoutWorkflow, contract::StepLimits};
+
+/// The first pause between two slow tries.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A step that can never succeed: its worker said so. What it said is for people to read.
+#[derive(Debug)]
+pub(crate) struct Bug(pub(crate) String);
+
+/// Runs a step to its definite outcome. `activity` makes the marker, which cannot be cloned.
+pub(crate) async fn run<AD>(
+    ctx: &WorkflowContext<CheckoutWorkflow>,
+    activity: impl Fn() -> AD,
+    input: AD::Input,
+    summary: &str,
+    limits: StepLimits,
+) -> Result<AD::Output, Bug>
+where
+    AD: ActivityDefinition,
+    AD::Input: Clone,
+{
+    match quick(ctx, activity(), input.clone(), summary, limits).await? {
+        Some(outcome) => Ok(outcome),
+        None => patient(ctx, activity(), input, summary, limits).await,
+    }
+}
+
+/// The fast path: one short try. `None` means that nothing definite came of it.
+pub(crate) async fn quick<AD: ActivityDefinition>(
+    ctx: &WorkflowContext<CheckoutWorkflow>,
+    activity: AD,
+    input: AD::Input,
+    summary: &str,
+    limits: StepLimits,
+) -> Result<Option<AD::Output>, Bug> {
+    match ctx.execute_local_activity(activity, input, fast(summary, limits)).await {
+        Ok(outcome) => Ok(Some(outcome)),
+        Err(error) => bug(&error).map_or(Ok(None), Err),
+    }
+}
+
+/// The slow path: as many tries as it takes. A step still unfinished when its bound passes is put
+/// before people's eyes, and goes on.
+pub(crate) async fn patient<AD: ActivityDefinition>(
+    ctx: &WorkflowContext<CheckoutWorkflow>,
+    activity: AD,
+    input: AD::Input,
+    summary: &str,
+    limits: StepLimits,
+) -> Result<AD::Output, Bug> {
+    let name = activity.name().to_owned();
+    let mut answer = ctx.execute_activity(activity, input, slow(summary, limits));
+    let attention_after = ctx.state(CheckoutWorkflow::attention_after);
+    let mut alarm = timer(ctx, attention_after, &format!("{name} should have answered by now"));
+    let in_time = select! {
+        answered = answer => Some(answered),
+        _ = alarm => None,
+    };
+    let answered = if let Some(answered) = in_time {
+        alarm.cancel();
+        answered
+    } else {
+        CheckoutWorkflow::call_attention(ctx, Some(format!("{name} does not finish")));
+        let answered = answer.await;
+        CheckoutWorkflow::call_attention(ctx, None);
+        answered
+    };
+    answered.map_err(|error| bug(&error).unwrap_or_else(|| Bug(error.to_string())))
+}
+
+/// A timer that the workflow's cancellation does not end: a cancelled timer is no expiry.
+pub(crate) fn timer<'a>(
+    ctx: &'a WorkflowContext<CheckoutWorkflow>,
+    duration: Duration,
+    summary: &str,
+) -> impl CancellableFuture<Output = TimerResult> + use<'a> {
+    ctx.timer(
+        TimerOptions::builder(duration)
+            .cancellation_token(WorkflowCancellationToken::new())
+            .summary(summary.to_owned())
+            .build(),
+    )
+}
+
+fn fast(summary: &str, limits: StepLimits) -> LocalActivityOptions {
+    LocalActivityOptions::builder()
+        .start_to_close_timeout(limits.fast_timeout)
+        .schedule_to_close_timeout(limits.fast_timeout)
+        .retry_policy(RetryPolicy::builder().maximum_attempts(1).build())
+        .cancellation_token(WorkflowCancellationToken::new())
+        .summary(summary.to_owned())
+        .build()
+}
+
+fn slow(summary: &str, limits: StepLimits) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(limits.slow_timeout)
+        .heartbeat_timeout(limits.heartbeat_timeout)
+        .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .retry_policy(
+            RetryPolicy::builder()
+                .initial_interval(RETRY_INTERVAL)
+                .maximum_interval(limits.retry_interval_max)
+                .build(),
+        )
+        .summary(summary)
+        .build()
+}
+
+/// The worker's word that trying again is pointless, if that is what the error is.
+fn bug(error: &ActivityExecutionError) -> Option<Bug> {
+    match (error, error.cause()) {
+        (ActivityExecutionError::Serialization(error), _) => Some(Bug(error.to_string())),
+        (_, Some(IncomingError::Application(failure))) if failure.is_non_retryable() => {
+            Some(Bug(failure.failure().map_or_else(|| failure.to_string(), |f| f.message.clone())))
+        }
+        _ => None,
+    }
+}
