@@ -269,7 +269,7 @@ async fn told(
     accepted: impl Future<Output = Result<UpdateHandle, WorkflowUpdateError>>,
     wait: Duration,
 ) -> Result<Told, Error> {
-    let handle = match timeout(CALL_TIMEOUT, accepted).await {
+    let handle = match timeout(wait.max(CALL_TIMEOUT), accepted).await {
         Ok(Ok(handle)) => handle,
         Ok(Err(error)) => return told_error(error),
         Err(_) => return Err(late("telling a checkout something")),

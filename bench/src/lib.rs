@@ -7,11 +7,13 @@ mod bare;
 mod bare_worker;
 mod cells;
 mod engine;
+mod findings;
 mod load;
 mod machine;
 mod plan;
 mod processes;
 mod report;
+mod rest;
 mod stack;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, pin::Pin};

@@ -1,10 +1,9 @@
 //! The run: which cells are measured in which order, and what is checked when they are.
 
-use std::{collections::VecDeque, fs, path::Path, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
-use store::law::{self, Breach, When};
+use store::law::{self, When};
 use temporalio_client::Client;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -12,11 +11,12 @@ use uuid::Uuid;
 use crate::{
     Done, Options, Tell, bare,
     cells::{Cell, Kind, count, percentile},
-    engine::{self, Weight},
+    engine,
+    findings::{Findings, Verdict, Weights},
     load::{Customer, Driven, drive},
     machine::Machine,
-    processes::{Memory, Part, Reading, Times, memory},
-    report,
+    processes::{Part, Reading, memory},
+    report, rest,
     stack::{SKU, Stack},
 };
 
@@ -27,58 +27,11 @@ const WARM_UP_CLIENTS: u16 = 4;
 const ENTERING: u16 = 8;
 /// How many histories of each kind are weighed.
 const WEIGHED: usize = 20;
-/// The servers are at rest once they use less than this share of one CPU.
-const REST_SHARE: f64 = 0.25;
-const REST_LOOK: Duration = Duration::from_millis(100);
-const REST_LIMIT: Duration = Duration::from_secs(3);
-/// How long the system at rest is watched.
-const REST_WATCH: Duration = Duration::from_secs(2);
 const QUIET_LIMIT: Duration = Duration::from_secs(30);
+const QUIET_LOOK: Duration = Duration::from_millis(100);
 /// Beside its own time a cell may take as long to prepare; more means that something hangs.
 const CELL_SLACK: Duration = Duration::from_secs(120);
 const START_LIMIT: Duration = Duration::from_secs(300);
-
-/// What is written to the file.
-#[derive(Debug, Serialize)]
-pub(crate) struct Findings {
-    pub(crate) machine: Machine,
-    pub(crate) cells: Vec<Cell>,
-    /// CPU milliseconds a second of the system at rest, by number of workers.
-    pub(crate) rest: Vec<(u16, Times)>,
-    pub(crate) weights: Weights,
-    pub(crate) api_memory: Memory,
-    pub(crate) worker_memory: Vec<Memory>,
-    pub(crate) verdict: Verdict,
-}
-
-/// What the histories of the last few weigh.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Weights {
-    pub(crate) checkout: Vec<Weight>,
-    pub(crate) fulfilment: Vec<Weight>,
-    pub(crate) bare: Vec<Weight>,
-    pub(crate) bare_child: Vec<Weight>,
-}
-
-/// What must hold after any run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Verdict {
-    pub(crate) completed: usize,
-    pub(crate) failed: usize,
-    pub(crate) sold: i64,
-    pub(crate) captured: i64,
-    pub(crate) breaches: Vec<Breach>,
-}
-
-impl Verdict {
-    pub(crate) fn sound(&self) -> bool {
-        let completed = i64::try_from(self.completed).unwrap_or(i64::MAX);
-        self.breaches.is_empty()
-            && self.failed == 0
-            && self.sold == completed
-            && self.captured == completed
-    }
-}
 
 /// Measures, within a bound.
 pub(crate) async fn run(mut options: Options, tell: Tell) -> anyhow::Result<Done> {
@@ -114,12 +67,12 @@ async fn measure(options: Options, cells: usize, tell: Tell) -> anyhow::Result<D
         tell,
     };
     let mut found = Vec::new();
-    let mut rest = Vec::new();
+    let mut at_rest = Vec::new();
     for &workers in &options.workers {
         tell(&format!("{workers} of each worker: starting and warming up"));
         stack.grow(workers).await?;
         bench.warm_up(&stack).await?;
-        rest.push((workers, at_rest(&stack).await?));
+        at_rest.push((workers, rest::used(&stack).await?));
         for round in 1..=options.rounds {
             for &clients in &options.clients {
                 for kind in [Kind::Checkout, Kind::Bare] {
@@ -136,22 +89,24 @@ async fn measure(options: Options, cells: usize, tell: Tell) -> anyhow::Result<D
     let worker_memory =
         roots.shop_workers.iter().map(|pid| memory(*pid)).collect::<Result<_, _>>()?;
     machine.finish(began.elapsed());
-    let findings =
-        Findings { machine, cells: found, rest, weights, api_memory, worker_memory, verdict };
+    let findings = Findings {
+        machine,
+        cells: found,
+        rest: at_rest,
+        weights,
+        api_memory,
+        worker_memory,
+        verdict,
+    };
     tell("stopping");
     stack.stop().await?;
     if let Some(file) = &options.json {
-        write(file, &findings)?;
+        findings.write(file)?;
     }
     Ok(Done::Measured {
         markdown: report::markdown(&options, &findings),
         sound: findings.verdict.sound(),
     })
-}
-
-fn write(file: &Path, findings: &Findings) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(findings)?;
-    fs::write(file, text + "\n").with_context(|| format!("could not write {}", file.display()))
 }
 
 /// The ids of the last few of each kind.
@@ -198,7 +153,7 @@ impl Bench {
             self.enter(stack, self.checkouts).await?;
         }
         let roots = stack.roots();
-        rest(stack).await?;
+        rest::reached(stack).await?;
         let before = Reading::take(&roots)?;
         let (elapsed, latencies_ms, failed, errors) = match kind {
             Kind::Checkout => {
@@ -213,7 +168,7 @@ impl Bench {
             }
         };
         // What an answered checkout still costs is its own.
-        rest(stack).await?;
+        rest::reached(stack).await?;
         let mut cpu_ms = Reading::take(&roots)?.since(&before, kind == Kind::Checkout);
         ensure!(
             !latencies_ms.is_empty(),
@@ -333,7 +288,7 @@ impl Bench {
             if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
                 break breaches;
             }
-            sleep(REST_LOOK).await;
+            sleep(QUIET_LOOK).await;
         };
         let sold = sqlx::query_scalar("SELECT sold FROM inventory WHERE sku = $1")
             .bind(SKU)
@@ -350,37 +305,4 @@ impl Bench {
 fn keep<T: Clone>(last: &mut VecDeque<T>, done: &[T]) {
     last.extend(done.iter().cloned());
     last.drain(..last.len().saturating_sub(WEIGHED));
-}
-
-/// Waits, for a while at most, until the servers have nothing left to do.
-async fn rest(stack: &Stack) -> anyhow::Result<()> {
-    let roots = stack.roots();
-    let began = Instant::now();
-    let mut before = Reading::take(&roots)?;
-    while began.elapsed() < REST_LIMIT {
-        sleep(REST_LOOK).await;
-        let now = Reading::take(&roots)?;
-        let used = now.since(&before, true);
-        let servers =
-            [Part::Temporal, Part::Workers, Part::IdleWorkers, Part::PostgresShop, Part::Api];
-        let used_ms: f64 = servers.iter().filter_map(|part| used.get(part)).sum();
-        if used_ms < REST_LOOK.as_secs_f64() * 1000.0 * REST_SHARE {
-            break;
-        }
-        before = now;
-    }
-    Ok(())
-}
-
-/// What everything uses while it has nothing to do, in milliseconds of CPU time a second.
-async fn at_rest(stack: &Stack) -> anyhow::Result<Times> {
-    rest(stack).await?;
-    let roots = stack.roots();
-    let before = Reading::take(&roots)?;
-    sleep(REST_WATCH).await;
-    let mut used = Reading::take(&roots)?.since(&before, true);
-    for ms in used.values_mut() {
-        *ms /= REST_WATCH.as_secs_f64();
-    }
-    Ok(used)
 }

@@ -6,7 +6,7 @@ use crate::{
     Options,
     cells::{Cell, ENGINE_AND_WORKERS, Kind, OURS, POSTGRES, Rounds},
     engine::Weight,
-    plan::{Findings, Verdict},
+    findings::{Findings, Verdict},
     processes::{Memory, Part},
 };
 

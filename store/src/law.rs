@@ -91,7 +91,7 @@ pub const LAWS: &[Law] = &[
     },
     Law {
         claim: "no money stays set aside for an order that is over",
-        when: When::Quiet,
+        when: When::Always,
         sql: "
             SELECT o.id::text FROM customer_order o JOIN payment p USING (id)
             WHERE o.state <> 'pending' AND o.state <> 'placed'

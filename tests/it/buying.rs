@@ -37,7 +37,10 @@ async fn an_interactive_checkout_holds_the_stock_until_it_is_paid() {
     assert_eq!(shop.counters("MUG-1").await, (2, 1, 0));
 
     let declined = ada.pay(started.checkout(), "pm_card_visa_chargeDeclined").await;
-    assert_eq!((declined.status, declined.code()), (StatusCode::PAYMENT_REQUIRED, Some("payment_declined")));
+    assert_eq!(
+        (declined.status, declined.code()),
+        (StatusCode::PAYMENT_REQUIRED, Some("payment_declined"))
+    );
     assert_eq!(shop.counters("MUG-1").await, (2, 1, 0));
 
     let paid = ada.pay(started.checkout(), "pm_card_visa").await;
@@ -68,8 +71,12 @@ async fn a_sale_is_an_order_that_its_customer_can_read_and_nobody_else() {
             { "sku": "POT-1", "title": "Test POT-1", "quantity": 1, "unit_price": { "minor": 3000, "currency": "EUR" } },
         ])
     );
-    let events: Vec<&str> =
-        order.body["events"].as_array().expect("events").iter().filter_map(|e| e["kind"].as_str()).collect();
+    let events: Vec<&str> = order.body["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter_map(|e| e["kind"].as_str())
+        .collect();
     assert_eq!(events, ["opened", "placed", "paid"]);
 
     // Newest first, a page at a time, each order once.
@@ -104,7 +111,9 @@ async fn three_lines_with_stock_for_two_hold_nothing_and_the_short_line_is_named
     assert_eq!(shop.order_state(refused.checkout()).await.as_deref(), Some("cancelled"));
 
     // The cart is as it was, and can be bought once it fits.
-    let less = ada.send(reqwest::Method::PUT, "/v1/cart/items/POT-1", &[], Some(json!({ "quantity": 1 }))).await;
+    let less = ada
+        .send(reqwest::Method::PUT, "/v1/cart/items/POT-1", &[], Some(json!({ "quantity": 1 })))
+        .await;
     assert_eq!(less.status, StatusCode::OK, "{:#}", less.body);
     assert_eq!(ada.buy("pm_card_visa").await.status, StatusCode::CREATED);
     shop.assert_lawful().await;
@@ -170,7 +179,12 @@ async fn a_price_that_changed_is_told_to_who_named_a_total_and_charged_to_who_di
 
     let agreed = json!({ "minor": 3000, "currency": "EUR" });
     let bought = ada.start("new", json!({ "expected_total": agreed, "payment": payment })).await;
-    assert_eq!((bought.status, &bought.body["total"]), (StatusCode::CREATED, &agreed), "{:#}", bought.body);
+    assert_eq!(
+        (bought.status, &bought.body["total"]),
+        (StatusCode::CREATED, &agreed),
+        "{:#}",
+        bought.body
+    );
 
     let bea = shop.customer().await.with("MUG-1", 1).await;
     shop.stock("MUG-1", 0, 1700).await;
@@ -203,7 +217,10 @@ async fn a_cart_with_something_taken_off_sale_cannot_be_bought_until_it_is_out()
     shop.withdraw("POT-1").await;
 
     let refused = ada.buy("pm_card_visa").await;
-    assert_eq!((refused.status, refused.code()), (StatusCode::UNPROCESSABLE_ENTITY, Some("cart_invalid")));
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("cart_invalid"))
+    );
     assert_eq!(refused.body["skus"], json!(["POT-1"]));
     assert_eq!(shop.counters("MUG-1").await, (5, 0, 0));
 
@@ -214,7 +231,12 @@ async fn a_cart_with_something_taken_off_sale_cannot_be_bought_until_it_is_out()
 
 /// The short lines of a refusal for want of stock.
 fn out_of_stock(refused: &Answer) -> Value {
-    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, Some("out_of_stock")), "{:#}", refused.body);
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::CONFLICT, Some("out_of_stock")),
+        "{:#}",
+        refused.body
+    );
     assert_eq!(refused.state(), Some("failed"));
     refused.body["lines"].clone()
 }

@@ -41,7 +41,8 @@ async fn of_concurrent_changes_to_one_version_one_is_made() {
     shop.stock("MUG-1", 1, 1299).await;
     let ada = shop.customer().await.with("MUG-1", 1).await;
 
-    let answers = join_all((2..12).map(|quantity| set(&ada, "MUG-1", quantity, Some("\"1\"")))).await;
+    let answers =
+        join_all((2..12).map(|quantity| set(&ada, "MUG-1", quantity, Some("\"1\"")))).await;
 
     let done = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
     assert_eq!(done, 1);
@@ -65,9 +66,15 @@ async fn the_etag_is_the_version_and_if_match_is_honoured() {
 
     let untouched = ada.get("/v1/cart").await;
     assert_eq!(untouched.headers["etag"], "\"0\"");
-    assert_eq!(untouched.body, json!({ "version": 0, "lines": [], "total": null, "checkout_id": null }));
+    assert_eq!(
+        untouched.body,
+        json!({ "version": 0, "lines": [], "total": null, "checkout_id": null })
+    );
     let added = post(&ada, "MUG-1", 2, Some("\"0\"")).await;
-    assert_eq!((added.status, &added.headers["etag"]), (StatusCode::OK, &"\"1\"".parse().expect("a header")));
+    assert_eq!(
+        (added.status, &added.headers["etag"]),
+        (StatusCode::OK, &"\"1\"".parse().expect("a header"))
+    );
 
     for stale in ["\"0\"", "\"2\"", "W/\"1\"", "\"anything\""] {
         for refused in [
@@ -75,7 +82,10 @@ async fn the_etag_is_the_version_and_if_match_is_honoured() {
             set(&ada, "MUG-1", 1, Some(stale)).await,
             remove(&ada, "MUG-1", Some(stale)).await,
         ] {
-            assert_eq!((refused.status, refused.code()), (StatusCode::PRECONDITION_FAILED, Some("cart_version_conflict")));
+            assert_eq!(
+                (refused.status, refused.code()),
+                (StatusCode::PRECONDITION_FAILED, Some("cart_version_conflict"))
+            );
             assert_eq!(refused.body["version"], 1, "{stale}");
         }
     }
@@ -99,13 +109,17 @@ async fn a_line_has_at_most_999_units_and_a_cart_at_most_100_lines() {
 
     let more = ada.add("PEN-000", 1).await;
     assert_eq!(field_error(&more), ("/quantity", "too_many_units"));
-    assert_eq!(field_error(&set(&ada, "PEN-000", 1000, None).await), ("/quantity", "invalid_value"));
+    assert_eq!(
+        field_error(&set(&ada, "PEN-000", 1000, None).await),
+        ("/quantity", "invalid_value")
+    );
     assert_eq!(quantities(&ada.get("/v1/cart").await), [("PEN-000".into(), 999)]);
 
     // At once, so that the limit holds where adds meet, too.
     let skus: Vec<String> = (1..101).map(|number| format!("PEN-{number:03}")).collect();
     let answers = join_all(skus.iter().map(|sku| ada.add(sku, 1))).await;
-    let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != StatusCode::OK).collect();
+    let refused: Vec<&Answer> =
+        answers.iter().filter(|answer| answer.status != StatusCode::OK).collect();
     let [refused] = refused[..] else { panic!("{} of 100 adds were refused", refused.len()) };
     assert_eq!(field_error(refused), ("/sku", "too_many_lines"));
     let cart = ada.get("/v1/cart").await;
@@ -153,13 +167,20 @@ async fn a_cart_stands_still_while_it_is_bought_and_is_empty_after_the_sale() {
     let bea = shop.customer().await;
     let checkout = ada.start("once", json!({})).await.checkout();
 
-    for refused in [ada.add("MUG-1", 1).await, set(&ada, "MUG-1", 1, None).await, remove(&ada, "MUG-1", None).await] {
+    for refused in [
+        ada.add("MUG-1", 1).await,
+        set(&ada, "MUG-1", 1, None).await,
+        remove(&ada, "MUG-1", None).await,
+    ] {
         assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, Some("cart_locked")));
         assert_eq!(refused.body["checkout_id"], json!(checkout.to_string()));
     }
     let locked = ada.get("/v1/cart").await;
     assert_eq!(locked.body["checkout_id"], json!(checkout.to_string()));
-    assert_eq!((&locked.body["version"], quantities(&locked)), (&json!(1), vec![("MUG-1".into(), 2)]));
+    assert_eq!(
+        (&locked.body["version"], quantities(&locked)),
+        (&json!(1), vec![("MUG-1".into(), 2)])
+    );
     // Nobody else's cart is concerned.
     assert_eq!(bea.add("MUG-1", 1).await.status, StatusCode::OK);
 
@@ -180,7 +201,9 @@ async fn post(customer: &Customer, sku: &str, quantity: i64, if_match: Option<&s
 
 async fn set(customer: &Customer, sku: &str, quantity: i64, if_match: Option<&str>) -> Answer {
     let body = json!({ "quantity": quantity });
-    customer.send(Method::PUT, &format!("/v1/cart/items/{sku}"), &headers(if_match), Some(body)).await
+    customer
+        .send(Method::PUT, &format!("/v1/cart/items/{sku}"), &headers(if_match), Some(body))
+        .await
 }
 
 async fn remove(customer: &Customer, sku: &str, if_match: Option<&str>) -> Answer {
@@ -192,7 +215,9 @@ fn headers(if_match: Option<&str>) -> Vec<(&str, &str)> {
 }
 
 fn quantities(cart: &Answer) -> Vec<(String, i64)> {
-    let line = |line: &Value| (line["sku"].as_str().expect("a SKU").to_owned(), line["quantity"].as_i64().expect("units"));
+    let line = |line: &Value| {
+        (line["sku"].as_str().expect("a SKU").to_owned(), line["quantity"].as_i64().expect("units"))
+    };
     cart.body["lines"].as_array().expect("lines").iter().map(line).collect()
 }
 

@@ -1,5 +1,5 @@
-//! Holds that run out: by the checkout's own timer, by the sweeper, with nobody there at the moment,
-//! and never under a payment that is being made.
+//! Holds that run out: by the checkout's own timer, with nobody there at the moment, never under a
+//! payment that is being made, and never twice.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,8 @@ use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 use store::inventory::{self, Inventory, Reserved, Resolution, StockLine};
-use temporalio_client::{WorkflowCountOptions, WorkflowDescribeOptions, WorkflowTerminateOptions};
 use tests::{Books, Customer, Payment, Shop, Spec, eventually};
 use uuid::Uuid;
-use workflows::{CheckoutWorkflow, ReservationExpiryWorkflow, reservation_expiry};
 
 const HOLD: Duration = Duration::from_secs(2);
 const ONCE: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
@@ -31,7 +29,12 @@ async fn an_unpaid_hold_expires_by_itself() {
     assert_eq!(shop.hold_state(started).await.as_deref(), Some("expired"));
     assert_eq!(shop.order_state(started).await.as_deref(), Some("cancelled"));
     let late = ada.pay(started, "pm_card_visa").await;
-    assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, Some("invalid_state")), "{:#}", late.body);
+    assert_eq!(
+        (late.status, late.code()),
+        (StatusCode::CONFLICT, Some("invalid_state")),
+        "{:#}",
+        late.body
+    );
     assert_eq!(late.body["state"], "expired");
     assert_eq!(shop.payment(started).await.authorizations, 0);
     let again = ada.buy("pm_card_visa").await;
@@ -64,27 +67,6 @@ async fn a_hold_that_ran_out_while_no_worker_ran_is_released_when_one_returns() 
     assert!(took <= SOON, "released only {took:?} after the worker was back");
     ada.until(started, "expired").await;
     assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
-    shop.assert_lawful().await;
-}
-
-#[tokio::test]
-async fn the_hold_of_a_checkout_that_was_ended_by_hand_is_swept() {
-    let shop = Shop::open_with(Spec { hold: HOLD, ..Spec::default() }).await;
-    shop.stock("MUG-1", 1, 1299).await;
-    let ada = shop.customer().await.with("MUG-1", 1).await;
-    let started = start(&ada).await;
-
-    terminate(&shop, started).await;
-
-    eventually("the order is cancelled", || async {
-        (shop.order_state(started).await.as_deref() == Some("cancelled")).then_some(())
-    })
-    .await;
-    assert_eq!(shop.hold_state(started).await.as_deref(), Some("expired"));
-    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
-    assert_eq!(ada.checkout(started).await.state(), Some("expired"));
-    let again = ada.buy("pm_card_visa").await;
-    assert_eq!(again.state(), Some("completed"), "the cart is free again: {:#}", again.body);
     shop.assert_lawful().await;
 }
 
@@ -144,33 +126,6 @@ async fn a_payment_not_yet_approved_when_the_hold_ends_takes_stock_and_money_or_
 }
 
 #[tokio::test]
-async fn there_is_one_sweeper_and_it_outlives_its_workers() {
-    let shop = Shop::open_with(Spec { workers: 2, hold: HOLD, ..Spec::default() }).await;
-    shop.stock("MUG-1", 1, 1299).await;
-    let ada = shop.customer().await.with("MUG-1", 1).await;
-    let first_run = sweeper_run(&shop).await;
-
-    shop.kill_worker(0);
-    shop.kill_worker(1);
-    shop.start_worker(0);
-    shop.start_worker(1);
-    shop.worker_ready(0).await;
-    shop.worker_ready(1).await;
-
-    let started = start(&ada).await;
-    terminate(&shop, started).await;
-    eventually("the hold is swept", || async {
-        (shop.hold_state(started).await.as_deref() == Some("expired")).then_some(())
-    })
-    .await;
-    assert_eq!(sweeper_run(&shop).await, first_run, "the same sweeper goes on");
-    let query = "WorkflowType = 'reservation_expiry' AND ExecutionStatus = 'Running'";
-    let sweepers = shop.engine.count_workflows(query, WorkflowCountOptions::default()).await.expect("a count");
-    assert_eq!(sweepers.count(), 1);
-    shop.assert_lawful().await;
-}
-
-#[tokio::test]
 async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
     let books = Books::open().await;
     let stock = Inventory::new(books.db.clone());
@@ -182,17 +137,18 @@ async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
         assert!(matches!(held, Reserved::Held { .. }));
 
         let releases = join_all((0..10).map(|number| {
-            let resolution = if number % 2 == 0 { Resolution::Released } else { Resolution::Expired };
+            let resolution =
+                if number % 2 == 0 { Resolution::Released } else { Resolution::Expired };
             stock.release(checkout, resolution)
         }));
         let sweeps = join_all((0..10).map(|_| async {
             let mut conn = books.db.acquire().await.expect("a connection");
             inventory::expire(&mut conn, checkout).await.expect("a sweep")
         }));
-        let (released, swept) = futures::join!(releases, sweeps);
+        let (answers, freed) = futures::join!(releases, sweeps);
 
-        assert!(released.into_iter().all(|released| released.is_ok()));
-        assert!(swept.into_iter().filter(|freed| *freed).count() <= 1);
+        assert!(answers.into_iter().all(|answer| answer.is_ok()));
+        assert!(freed.into_iter().filter(|freed| *freed).count() <= 1);
         assert_eq!(books.counters(&mug).await, (5, 0, 0));
     }
     books.assert_lawful().await;
@@ -233,7 +189,7 @@ async fn a_reserve_that_runs_twice_holds_once() {
 }
 
 /// Starts a checkout that waits for its payment.
-async fn start(customer: &Customer) -> CheckoutId {
+pub(crate) async fn start(customer: &Customer) -> CheckoutId {
     let started = customer.start(&Uuid::new_v4().to_string(), json!({})).await;
     assert_eq!(started.state(), Some("awaiting_payment"), "{:#}", started.body);
     started.checkout()
@@ -242,31 +198,13 @@ async fn start(customer: &Customer) -> CheckoutId {
 /// Waits until the hold's end has passed on the database's clock.
 async fn ran_out(shop: &Shop, checkout: CheckoutId) {
     eventually("the hold has run out", || async {
-        let over: bool = sqlx::query_scalar("SELECT expires_at < now() FROM reservation WHERE checkout_id = $1")
-            .bind(checkout.uuid())
-            .fetch_one(&shop.db)
-            .await
-            .expect("a query");
+        let over: bool =
+            sqlx::query_scalar("SELECT expires_at < now() FROM reservation WHERE checkout_id = $1")
+                .bind(checkout.uuid())
+                .fetch_one(&shop.db)
+                .await
+                .expect("a query");
         over.then_some(())
     })
     .await;
-}
-
-/// Ends a checkout's workflow as an operator can, with none of its undos.
-async fn terminate(shop: &Shop, checkout: CheckoutId) {
-    shop.engine
-        .get_workflow_handle::<CheckoutWorkflow>(checkout.to_string())
-        .terminate(WorkflowTerminateOptions::builder().reason("by hand".to_owned()).build())
-        .await
-        .expect("it is terminated");
-}
-
-/// The run of the sweeper.
-async fn sweeper_run(shop: &Shop) -> String {
-    let handle = shop.engine.get_workflow_handle::<ReservationExpiryWorkflow>(reservation_expiry::WORKFLOW_ID);
-    eventually("the sweeper runs", || async {
-        let described = handle.describe(WorkflowDescribeOptions::default()).await.ok()?;
-        Some(described.run_id().to_owned())
-    })
-    .await
 }

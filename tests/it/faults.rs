@@ -59,9 +59,16 @@ async fn a_refused_capture_gives_stock_and_money_back_whatever_the_void_meets() 
 
         let refused = ada.buy("pm_card_visa").await;
 
-        assert_eq!((refused.status, refused.code()), (StatusCode::PAYMENT_REQUIRED, Some("payment_declined")));
+        assert_eq!(
+            (refused.status, refused.code()),
+            (StatusCode::PAYMENT_REQUIRED, Some("payment_declined"))
+        );
         let payment = shop.payment(refused.checkout()).await;
-        assert_eq!((payment.captures, payment.authorizations - payment.voids), (0, 0), "cancel {fault}: {payment:?}");
+        assert_eq!(
+            (payment.captures, payment.authorizations - payment.voids),
+            (0, 0),
+            "cancel {fault}: {payment:?}"
+        );
         assert_eq!(shop.counters("MUG-1").await, (1, 0, 0), "cancel {fault}");
         assert_eq!(shop.order_state(refused.checkout()).await.as_deref(), Some("cancelled"));
     }
@@ -78,7 +85,12 @@ async fn a_decline_whose_answer_is_lost_is_a_decline() {
 
         let declined = ada.buy("pm_card_visa_chargeDeclined").await;
 
-        assert_eq!(declined.code(), Some("payment_declined"), "confirm {fault}: {:#}", declined.body);
+        assert_eq!(
+            declined.code(),
+            Some("payment_declined"),
+            "confirm {fault}: {:#}",
+            declined.body
+        );
         assert_eq!(shop.payment(declined.checkout()).await.authorizations, 0, "confirm {fault}");
         assert_eq!(shop.counters("MUG-1").await, (1, 0, 0), "confirm {fault}");
     }
@@ -95,7 +107,12 @@ async fn while_the_card_network_is_down_a_checkout_calls_for_attention_and_compl
 
     let waiting = ada.buy("pm_card_visa").await;
 
-    assert_eq!((waiting.status, waiting.state()), (StatusCode::ACCEPTED, Some("needs_attention")), "{:#}", waiting.body);
+    assert_eq!(
+        (waiting.status, waiting.state()),
+        (StatusCode::ACCEPTED, Some("needs_attention")),
+        "{:#}",
+        waiting.body
+    );
     assert_eq!(shop.counters("MUG-1").await, (0, 1, 0), "the stock stays held");
     shop.start_paysim().await;
     ada.until(waiting.checkout(), "completed").await;
@@ -109,11 +126,14 @@ async fn a_card_network_that_dies_in_the_middle_of_many_payments_charges_each_on
 
     let shop = Shop::open().await;
     shop.stock("MUG-1", BUYERS, 1299).await;
-    let buying: Vec<_> = join_all((0..BUYERS).map(|_| async { shop.customer().await.with("MUG-1", 1).await }))
-        .await
-        .into_iter()
-        .map(|customer| tokio::spawn(async move { (customer.buy("pm_card_visa").await, customer) }))
-        .collect();
+    let buying: Vec<_> =
+        join_all((0..BUYERS).map(|_| async { shop.customer().await.with("MUG-1", 1).await }))
+            .await
+            .into_iter()
+            .map(|customer| {
+                tokio::spawn(async move { (customer.buy("pm_card_visa").await, customer) })
+            })
+            .collect();
     eventually("some are paid", || async {
         let sold = shop.counters("MUG-1").await.2;
         (sold >= 3).then_some(())
@@ -138,11 +158,14 @@ async fn connections_to_the_database_that_break_cost_no_sale() {
 
     let shop = Shop::open().await;
     shop.stock("MUG-1", BUYERS, 1299).await;
-    let buying: Vec<_> = join_all((0..BUYERS).map(|_| async { shop.customer().await.with("MUG-1", 1).await }))
-        .await
-        .into_iter()
-        .map(|customer| tokio::spawn(async move { (customer.buy("pm_card_visa").await, customer) }))
-        .collect();
+    let buying: Vec<_> =
+        join_all((0..BUYERS).map(|_| async { shop.customer().await.with("MUG-1", 1).await }))
+            .await
+            .into_iter()
+            .map(|customer| {
+                tokio::spawn(async move { (customer.buy("pm_card_visa").await, customer) })
+            })
+            .collect();
     for at_least in [1, 4, 8] {
         eventually("some more are paid", || async {
             let sold = shop.counters("MUG-1").await.2;

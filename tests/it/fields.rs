@@ -30,9 +30,19 @@ async fn a_quantity_is_a_whole_number_from_1_to_999() {
     ];
     for (quantity, code) in quantities {
         let add = format!(r#"{{"sku":"MUG-1","quantity":{quantity}}}"#);
-        assert_field(&json_bytes(&ada, Method::POST, "/v1/cart/items", &add).await, "/quantity", code, &add);
+        assert_field(
+            &json_bytes(&ada, Method::POST, "/v1/cart/items", &add).await,
+            "/quantity",
+            code,
+            &add,
+        );
         let set = format!(r#"{{"quantity":{quantity}}}"#);
-        assert_field(&json_bytes(&ada, Method::PUT, "/v1/cart/items/MUG-1", &set).await, "/quantity", code, &set);
+        assert_field(
+            &json_bytes(&ada, Method::PUT, "/v1/cart/items/MUG-1", &set).await,
+            "/quantity",
+            code,
+            &set,
+        );
     }
     // A number that no machine can hold is not even JSON to us.
     let endless = format!(r#"{{"sku":"MUG-1","quantity":1e{}}}"#, "9".repeat(40));
@@ -66,7 +76,12 @@ async fn an_item_names_a_sku_of_the_catalog_and_nothing_else() {
         (r#"{"sku":"MUG-1","quantity":1,"quantity":2}"#, "/quantity", "duplicate_field"),
     ];
     for (item, pointer, code) in items {
-        assert_field(&json_bytes(&ada, Method::POST, "/v1/cart/items", item).await, pointer, code, item);
+        assert_field(
+            &json_bytes(&ada, Method::POST, "/v1/cart/items", item).await,
+            pointer,
+            code,
+            item,
+        );
     }
     assert_eq!(shop.contents().await, before);
     shop.assert_lawful().await;
@@ -92,15 +107,27 @@ async fn a_checkout_is_refused_for_each_field_that_cannot_be() {
         (total(json!(12.99), json!("EUR")), "/expected_total/minor", "invalid_type"),
         (total(json!("1299"), json!("EUR")), "/expected_total/minor", "invalid_type"),
         (json!({ "expected_total": 1299 }), "/expected_total", "invalid_type"),
-        (json!({ "expected_total": { "minor": 1299 } }), "/expected_total/currency", "missing_field"),
-        (json!({ "expected_total": { "minor": 1, "currency": "EUR", "cents": 1 } }), "/expected_total/cents", "unknown_field"),
+        (
+            json!({ "expected_total": { "minor": 1299 } }),
+            "/expected_total/currency",
+            "missing_field",
+        ),
+        (
+            json!({ "expected_total": { "minor": 1, "currency": "EUR", "cents": 1 } }),
+            "/expected_total/cents",
+            "unknown_field",
+        ),
         (pay(json!({})), "/payment/method", "missing_field"),
         (pay(json!("pm_card_visa")), "/payment", "invalid_type"),
         (pay(json!({ "method": "visa" })), "/payment/method", "invalid_value"),
         (pay(json!({ "method": "" })), "/payment/method", "invalid_value"),
         (pay(json!({ "method": "pm_card_visa\0" })), "/payment/method", "invalid_value"),
         (pay(json!({ "method": "pm_k\u{e4}rtchen" })), "/payment/method", "invalid_value"),
-        (pay(json!({ "method": format!("pm_{}", "x".repeat(253)) })), "/payment/method", "invalid_value"),
+        (
+            pay(json!({ "method": format!("pm_{}", "x".repeat(253)) })),
+            "/payment/method",
+            "invalid_value",
+        ),
         (pay(json!({ "method": 4242 })), "/payment/method", "invalid_type"),
         (pay(json!({ "method": "pm_card_visa", "cvc": "123" })), "/payment/cvc", "unknown_field"),
         (email(""), "/email", "invalid_value"),
@@ -115,22 +142,39 @@ async fn a_checkout_is_refused_for_each_field_that_cannot_be() {
         (json!({ "shipping_address": "Berlin" }), "/shipping_address", "invalid_type"),
         (json!({ "shipping_address": {} }), "/shipping_address/name", "missing_field"),
         (json!({ "coupon": "FREE" }), "/coupon", "unknown_field"),
-        (json!({ "customer_id": "cus_00000000000000000000000000" }), "/customer_id", "unknown_field"),
+        (
+            json!({ "customer_id": "cus_00000000000000000000000000" }),
+            "/customer_id",
+            "unknown_field",
+        ),
     ];
     for (members, pointer, code) in cases {
         let body = checkout_body(members).to_string();
         assert_field(&start(&ada, &body).await, pointer, code, &body);
     }
     for (field, value) in [
-        ("name", json!("")), ("name", json!(" ")), ("name", json!("x".repeat(201))), ("line1", json!("a\nb")),
-        ("line2", json!("")), ("city", json!("\0")), ("city", json!("x".repeat(101))),
-        ("postal_code", json!("1".repeat(21))), ("country", json!("de")), ("country", json!("XX")),
-        ("country", json!("DEU")), ("country", json!("")),
+        ("name", json!("")),
+        ("name", json!(" ")),
+        ("name", json!("x".repeat(201))),
+        ("line1", json!("a\nb")),
+        ("line2", json!("")),
+        ("city", json!("\0")),
+        ("city", json!("x".repeat(101))),
+        ("postal_code", json!("1".repeat(21))),
+        ("country", json!("de")),
+        ("country", json!("XX")),
+        ("country", json!("DEU")),
+        ("country", json!("")),
     ] {
         let mut body = checkout_body(json!({}));
         body["shipping_address"][field] = value;
         let body = body.to_string();
-        assert_field(&start(&ada, &body).await, &format!("/shipping_address/{field}"), "invalid_value", &body);
+        assert_field(
+            &start(&ada, &body).await,
+            &format!("/shipping_address/{field}"),
+            "invalid_value",
+            &body,
+        );
     }
     assert_eq!(shop.contents().await, before);
     shop.assert_lawful().await;
@@ -147,7 +191,10 @@ async fn everything_that_is_wrong_with_an_address_is_told_at_once() {
 
     let answer = start(&ada, &body.to_string()).await;
 
-    assert_eq!((answer.status, answer.code()), (StatusCode::UNPROCESSABLE_ENTITY, Some("validation_failed")));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("validation_failed"))
+    );
     let errors = answer.body["errors"].as_array().expect("errors");
     let pointers: Vec<&str> = errors.iter().filter_map(|error| error["pointer"].as_str()).collect();
     assert_eq!(pointers, ["/email", "/shipping_address/city", "/shipping_address/country"]);
@@ -179,7 +226,8 @@ async fn a_payment_is_refused_for_each_field_that_cannot_be_and_is_no_attempt_th
 }
 
 async fn start(customer: &Customer, body: &str) -> Answer {
-    let headers: [(&str, &[u8]); 2] = [("Content-Type", b"application/json"), ("Idempotency-Key", b"k")];
+    let headers: [(&str, &[u8]); 2] =
+        [("Content-Type", b"application/json"), ("Idempotency-Key", b"k")];
     customer.send_bytes(Method::POST, "/v1/checkouts", &headers, body.as_bytes().to_vec()).await
 }
 

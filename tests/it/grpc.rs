@@ -1,70 +1,23 @@
 //! The same shop over gRPC: the same answers, the same refusals under the same codes.
 
+mod caller;
+
 use api::grpc::proto::{
-    self, AddItemRequest, CancelRequest, Cart, Checkout, CheckoutState, CreateSessionRequest, GetCartRequest,
-    GetRequest, Payment, RemoveItemRequest, SetItemRequest, StartRequest, SubmitPaymentRequest, WatchRequest,
-    cart_service_client::CartServiceClient, checkout_service_client::CheckoutServiceClient, next_action::Action,
-    session_service_client::SessionServiceClient,
+    self, CancelRequest, Checkout, CheckoutState, GetCartRequest, Payment, RemoveItemRequest,
+    SetItemRequest, StartRequest, WatchRequest, next_action::Action,
 };
 use futures::{StreamExt, TryStreamExt};
-use prost::Message;
 use tests::Shop;
-use tonic::{Code, Request, Status, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-/// A customer who speaks gRPC.
-#[derive(Clone)]
-struct Caller {
-    carts: CartServiceClient<Channel>,
-    checkouts: CheckoutServiceClient<Channel>,
-    token: String,
-}
-
-impl Caller {
-    async fn arrive(shop: &Shop) -> Self {
-        let channel = channel(shop).await;
-        let session = SessionServiceClient::new(channel.clone()).create_session(CreateSessionRequest {}).await;
-        Self::with_token(channel, session.expect("a session").into_inner().token)
-    }
-
-    fn with_token(channel: Channel, token: String) -> Self {
-        let carts = CartServiceClient::new(channel.clone());
-        Self { carts, checkouts: CheckoutServiceClient::new(channel), token }
-    }
-
-    fn asks<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let bearer = format!("Bearer {}", self.token).parse().expect("metadata");
-        request.metadata_mut().insert("authorization", bearer);
-        request
-    }
-
-    async fn add(&mut self, sku: &str, quantity: i64) -> Result<Cart, Status> {
-        let request = self.asks(AddItemRequest { sku: sku.to_owned(), quantity, expected_version: None });
-        self.carts.add_item(request).await.map(tonic::Response::into_inner)
-    }
-
-    async fn start(&mut self, key: &str, start: StartRequest) -> Result<tonic::Response<Checkout>, Status> {
-        let mut request = self.asks(start);
-        request.metadata_mut().insert("idempotency-key", key.parse().expect("metadata"));
-        self.checkouts.start(request).await
-    }
-
-    async fn get(&mut self, id: &str) -> Result<Checkout, Status> {
-        let request = self.asks(GetRequest { id: id.to_owned() });
-        self.checkouts.get(request).await.map(tonic::Response::into_inner)
-    }
-
-    async fn pay(&mut self, id: &str, method: &str) -> Result<Checkout, Status> {
-        let message = SubmitPaymentRequest { id: id.to_owned(), method: method.to_owned(), wait_seconds: Some(20) };
-        let request = self.asks(message);
-        self.checkouts.submit_payment(request).await.map(tonic::Response::into_inner)
-    }
-}
+use self::caller::{Caller, assert_refused, channel, error_info, eur, order_form, visa};
 
 #[tokio::test]
 async fn a_cart_and_an_express_checkout_go_round() {
@@ -82,17 +35,27 @@ async fn a_cart_and_an_express_checkout_go_round() {
     ada.carts.remove_item(ada.asks(remove)).await.expect("removed");
     let cart = ada.carts.get_cart(ada.asks(GetCartRequest {})).await.expect("a cart").into_inner();
     let [line] = &cart.lines[..] else { panic!("{cart:?}") };
-    assert_eq!((line.sku.as_str(), line.quantity, line.available, line.on_sale), ("MUG-1", 3, 5, true));
-    assert_eq!((line.seen_price.clone(), line.current_price.clone()), (Some(eur(1299)), Some(eur(1299))));
+    assert_eq!(
+        (line.sku.as_str(), line.quantity, line.available, line.on_sale),
+        ("MUG-1", 3, 5, true)
+    );
+    assert_eq!(
+        (line.seen_price.clone(), line.current_price.clone()),
+        (Some(eur(1299)), Some(eur(1299)))
+    );
 
-    let express = || StartRequest { expected_total: Some(eur(3897)), payment: visa(), ..order_form() };
+    let express =
+        || StartRequest { expected_total: Some(eur(3897)), payment: visa(), ..order_form() };
     let bought = ada.start("once", express()).await.expect("sold");
     assert!(bought.metadata().get("idempotency-replayed").is_none());
     let bought = bought.into_inner();
     assert_eq!((bought.state(), bought.total.clone()), (CheckoutState::Completed, Some(eur(3897))));
     assert!(bought.order_id.as_ref().is_some_and(|id| id.starts_with("ord_")), "{bought:?}");
     let again = ada.start("once", express()).await.expect("the same");
-    assert_eq!(again.metadata().get("idempotency-replayed").map(|value| value.as_bytes()), Some(&b"true"[..]));
+    assert_eq!(
+        again.metadata().get("idempotency-replayed").map(|value| value.as_bytes()),
+        Some(&b"true"[..])
+    );
     assert_eq!(again.into_inner(), bought);
     assert_eq!(ada.get(&bought.id).await.expect("there"), bought);
     assert_eq!(shop.counters("MUG-1").await, (2, 0, 3));
@@ -157,32 +120,57 @@ async fn a_refusal_carries_the_same_code_as_over_http() {
     let mut nobody = Caller::with_token(channel(&shop).await, "garbage".into());
     ada.add("MUG-1", 2).await.expect("added");
 
-    let short = ada.start("short", StartRequest { payment: visa(), ..order_form() }).await.expect_err("too few");
+    let short = ada
+        .start("short", StartRequest { payment: visa(), ..order_form() })
+        .await
+        .expect_err("too few");
     assert_refused(&short, Code::FailedPrecondition, "out_of_stock");
-    let lines: serde_json::Value =
-        serde_json::from_str(&error_info(&short).metadata["lines"]).expect("what is not text is JSON");
+    let lines: serde_json::Value = serde_json::from_str(&error_info(&short).metadata["lines"])
+        .expect("what is not text is JSON");
     assert_eq!(lines, serde_json::json!([{ "sku": "MUG-1", "wanted": 2, "available": 1 }]));
     let id = error_info(&short).metadata["checkout_id"].clone();
     let before = shop.contents().await;
 
-    assert_refused(&nobody.add("MUG-1", 1).await.expect_err("no token"), Code::Unauthenticated, "unauthenticated");
-    assert_refused(&nobody.get(&id).await.expect_err("no token"), Code::Unauthenticated, "unauthenticated");
+    assert_refused(
+        &nobody.add("MUG-1", 1).await.expect_err("no token"),
+        Code::Unauthenticated,
+        "unauthenticated",
+    );
+    assert_refused(
+        &nobody.get(&id).await.expect_err("no token"),
+        Code::Unauthenticated,
+        "unauthenticated",
+    );
     assert_refused(&bea.get(&id).await.expect_err("not hers"), Code::NotFound, "not_found");
     assert_refused(&bea.get("garbage").await.expect_err("no id"), Code::NotFound, "not_found");
     let watch = bea.asks(WatchRequest { id: id.clone() });
-    assert_refused(&bea.checkouts.watch(watch).await.expect_err("not hers"), Code::NotFound, "not_found");
+    assert_refused(
+        &bea.checkouts.watch(watch).await.expect_err("not hers"),
+        Code::NotFound,
+        "not_found",
+    );
     let other = StartRequest { email: "eve@example.com".into(), ..order_form() };
-    assert_refused(&ada.start("short", other).await.expect_err("used"), Code::AlreadyExists, "idempotency_key_reused");
+    assert_refused(
+        &ada.start("short", other).await.expect_err("used"),
+        Code::AlreadyExists,
+        "idempotency_key_reused",
+    );
     let no_key = ada.asks(order_form());
     let no_key = ada.checkouts.start(no_key).await.expect_err("no key");
     assert_refused(&no_key, Code::InvalidArgument, "idempotency_key_missing");
-    assert_refused(&bea.start("k", order_form()).await.expect_err("empty"), Code::FailedPrecondition, "cart_empty");
+    assert_refused(
+        &bea.start("k", order_form()).await.expect_err("empty"),
+        Code::FailedPrecondition,
+        "cart_empty",
+    );
     let stale = SetItemRequest { sku: "MUG-1".into(), quantity: 1, expected_version: Some(9) };
     let stale = ada.asks(stale);
     let stale = ada.carts.set_item(stale).await.expect_err("stale");
     assert_refused(&stale, Code::Aborted, "cart_version_conflict");
 
-    for (sku, quantity) in [("MUG-1", 0), ("MUG-1", -1), ("MUG-1", 1_000_000_000), ("", 1), ("mug", 1), ("NONE-1", 1)] {
+    for (sku, quantity) in
+        [("MUG-1", 0), ("MUG-1", -1), ("MUG-1", 1_000_000_000), ("", 1), ("mug", 1), ("NONE-1", 1)]
+    {
         let refused = ada.add(sku, quantity).await.expect_err("bad input");
         assert_refused(&refused, Code::InvalidArgument, "validation_failed");
     }
@@ -220,74 +208,16 @@ async fn reflection_lists_the_services_and_health_says_serving() {
     let answer = answers.next().await.expect("an answer").expect("a list").message_response;
     let Some(MessageResponse::ListServicesResponse(listed)) = answer else { panic!("{answer:?}") };
     let services: Vec<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["holdfast.v1.SessionService", "holdfast.v1.CartService", "holdfast.v1.CheckoutService", "grpc.health.v1.Health"] {
+    for service in [
+        "holdfast.v1.SessionService",
+        "holdfast.v1.CartService",
+        "holdfast.v1.CheckoutService",
+        "grpc.health.v1.Health",
+    ] {
         assert!(services.contains(&service), "{service} is not among {services:?}");
     }
-    let health = HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await;
+    let health =
+        HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await;
     assert_eq!(health.expect("health").into_inner().status(), ServingStatus::Serving);
     shop.assert_lawful().await;
-}
-
-async fn channel(shop: &Shop) -> Channel {
-    Channel::from_shared(shop.api_url.clone()).expect("an address").connect().await.expect("a connection")
-}
-
-fn order_form() -> StartRequest {
-    StartRequest {
-        expected_total: None,
-        payment: None,
-        email: "ada@example.com".into(),
-        shipping_address: Some(proto::Address {
-            name: "Ada Example".into(),
-            line1: "1 Test Lane".into(),
-            line2: None,
-            city: "Berlin".into(),
-            postal_code: "10115".into(),
-            country: "DE".into(),
-        }),
-        wait_seconds: Some(20),
-    }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the message's field is optional")]
-fn visa() -> Option<Payment> {
-    Some(Payment { method: "pm_card_visa".into() })
-}
-
-fn eur(minor: i64) -> proto::Money {
-    proto::Money { minor, currency: "EUR".into() }
-}
-
-fn assert_refused(status: &Status, code: Code, reason: &str) {
-    assert_eq!((status.code(), error_info(status).reason.as_str()), (code, reason), "{status:?}");
-}
-
-/// `google.rpc.Status`, as the details of an error are sent.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<prost_types::Any>,
-}
-
-/// `google.rpc.ErrorInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct ErrorInfo {
-    #[prost(string, tag = "1")]
-    reason: String,
-    #[prost(string, tag = "2")]
-    domain: String,
-    #[prost(map = "string, string", tag = "3")]
-    metadata: std::collections::HashMap<String, String>,
-}
-
-fn error_info(status: &Status) -> ErrorInfo {
-    let details = RpcStatus::decode(status.details()).expect("google.rpc.Status");
-    let info = details.details.iter().find(|detail| detail.type_url.ends_with("/google.rpc.ErrorInfo"));
-    let info = ErrorInfo::decode(&info.unwrap_or_else(|| panic!("{status:?}")).value[..]).expect("an ErrorInfo");
-    assert_eq!(info.domain, "holdfast");
-    info
 }

@@ -47,7 +47,12 @@ async fn a_replay_after_the_end_tells_the_same_end_and_does_nothing() {
 
     let bought = ada.buy_as("k", "pm_card_visa").await;
     let short = bea.buy_as("k", "pm_card_visa").await;
-    assert_eq!((bought.status, short.status), (StatusCode::CREATED, StatusCode::CONFLICT), "{:#}", short.body);
+    assert_eq!(
+        (bought.status, short.status),
+        (StatusCode::CREATED, StatusCode::CONFLICT),
+        "{:#}",
+        short.body
+    );
     let before = shop.contents().await;
 
     for (customer, first) in [(&ada, &bought), (&bea, &short)] {
@@ -66,10 +71,39 @@ async fn a_key_belongs_to_one_customer() {
     let ada = shop.customer().await.with("MUG-1", 1).await;
     let bea = shop.customer().await.with("MUG-1", 1).await;
 
-    let [first, second] = [ada.buy_as("k", "pm_card_visa").await, bea.buy_as("k", "pm_card_visa").await];
+    let [first, second] =
+        [ada.buy_as("k", "pm_card_visa").await, bea.buy_as("k", "pm_card_visa").await];
 
     assert_eq!([first.status, second.status], [StatusCode::CREATED; 2]);
     assert_ne!(first.checkout(), second.checkout());
+    shop.assert_lawful().await;
+}
+
+/// Whoever comes while the one that was first waits to be paid finds the cart locked, always.
+#[tokio::test]
+async fn of_tabs_that_hold_the_same_cart_one_gets_it() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 100, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+
+    let answers = join_all(["1", "2", "3", "4"].map(|tab| ada.start(tab, json!({})))).await;
+
+    let held: Vec<&Answer> =
+        answers.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).collect();
+    let [held] = held[..] else { panic!("{} tabs hold the cart", held.len()) };
+    assert_eq!(held.state(), Some("awaiting_payment"));
+    for locked in answers.iter().filter(|answer| answer.status != StatusCode::ACCEPTED) {
+        assert_eq!(
+            (locked.status, locked.code()),
+            (StatusCode::CONFLICT, Some("cart_locked")),
+            "{}",
+            locked.text
+        );
+        assert_eq!(locked.body["checkout_id"], held.body["id"]);
+    }
+    assert_eq!(shop.counters("MUG-1").await, (99, 1, 0));
+    assert_eq!(ada.pay(held.checkout(), "pm_card_visa").await.state(), Some("completed"));
+    assert_eq!(shop.network_totals().await, ONCE);
     shop.assert_lawful().await;
 }
 
@@ -96,8 +130,10 @@ async fn two_tabs_that_buy_the_same_cart_make_one_order() {
     }
     assert_eq!(shop.counters("MUG-1").await, (99, 0, 1));
     assert_eq!(shop.network_totals().await, ONCE);
-    let orders: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM customer_order").fetch_one(&shop.db).await.expect("a count");
+    let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM customer_order")
+        .fetch_one(&shop.db)
+        .await
+        .expect("a count");
     assert_eq!(orders, 1);
     shop.assert_lawful().await;
 }
@@ -109,7 +145,10 @@ async fn a_refusal_that_had_no_effect_is_not_kept_against_its_key() {
     let ada = shop.customer().await;
 
     let empty = ada.buy_as("k", "pm_card_visa").await;
-    assert_eq!((empty.status, empty.code()), (StatusCode::UNPROCESSABLE_ENTITY, Some("cart_empty")));
+    assert_eq!(
+        (empty.status, empty.code()),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("cart_empty"))
+    );
     let ada = ada.with("MUG-1", 1).await;
     let other_tab = ada.start("other tab", json!({})).await.checkout();
     let locked = ada.buy_as("k", "pm_card_visa").await;
@@ -119,7 +158,12 @@ async fn a_refusal_that_had_no_effect_is_not_kept_against_its_key() {
 
     let bought = ada.buy_as("k", "pm_card_visa").await;
 
-    assert_eq!((bought.status, bought.state()), (StatusCode::CREATED, Some("completed")), "{:#}", bought.body);
+    assert_eq!(
+        (bought.status, bought.state()),
+        (StatusCode::CREATED, Some("completed")),
+        "{:#}",
+        bought.body
+    );
     assert_eq!(shop.payment(bought.checkout()).await, ONCE);
     assert_eq!(shop.counters("MUG-1").await, (4, 0, 1));
     shop.assert_lawful().await;
@@ -151,7 +195,12 @@ async fn paying_twice_under_one_key_is_one_attempt() {
     let path = format!("/v1/checkouts/{id}/payment");
     let pay = || {
         let body = json!({ "method": "pm_card_visa" });
-        ada.send(Method::POST, &path, &[("Idempotency-Key", "pay-1"), ("Prefer", "wait=20")], Some(body))
+        ada.send(
+            Method::POST,
+            &path,
+            &[("Idempotency-Key", "pay-1"), ("Prefer", "wait=20")],
+            Some(body),
+        )
     };
 
     let answers = join_all((0..5).map(|_| pay())).await;
@@ -159,7 +208,8 @@ async fn paying_twice_under_one_key_is_one_attempt() {
     for answer in &answers {
         // Whoever comes when it is over is told so.
         assert!(
-            answer.status.is_success() || (answer.code(), answer.state()) == (Some("invalid_state"), Some("completed")),
+            answer.status.is_success()
+                || (answer.code(), answer.state()) == (Some("invalid_state"), Some("completed")),
             "{} {:#}",
             answer.status,
             answer.body

@@ -11,5 +11,8 @@ mod grpc;
 mod idempotency;
 mod input;
 mod paying;
+mod replay;
+mod saga;
+mod sweeper;
 mod watching;
 mod wire;

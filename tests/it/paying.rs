@@ -77,7 +77,10 @@ async fn three_declines_end_an_interactive_checkout() {
     assert_eq!(shop.payment(id).await, Payment::default());
 
     let late = ada.pay(id, "pm_card_visa").await;
-    assert_eq!((late.status, late.code(), late.state()), (StatusCode::CONFLICT, Some("invalid_state"), Some("failed")));
+    assert_eq!(
+        (late.status, late.code(), late.state()),
+        (StatusCode::CONFLICT, Some("invalid_state"), Some("failed"))
+    );
     shop.assert_lawful().await;
 }
 
@@ -91,7 +94,12 @@ async fn cancelling_before_paying_gives_the_stock_and_the_cart_back() {
 
     let cancelled = ada.cancel(id).await;
 
-    assert_eq!((cancelled.status, cancelled.state()), (StatusCode::OK, Some("cancelled")), "{:#}", cancelled.body);
+    assert_eq!(
+        (cancelled.status, cancelled.state()),
+        (StatusCode::OK, Some("cancelled")),
+        "{:#}",
+        cancelled.body
+    );
     assert_eq!(cancelled.body["problem"]["code"], "cancelled");
     assert_eq!(shop.counters("MUG-1").await, (2, 0, 0));
     assert_eq!(shop.order_state(id).await.as_deref(), Some("cancelled"));
@@ -101,7 +109,10 @@ async fn cancelling_before_paying_gives_the_stock_and_the_cart_back() {
         assert_eq!(late.state(), Some("cancelled"));
     }
     let cart = ada.get("/v1/cart").await;
-    assert_eq!((&cart.body["lines"][0]["quantity"], &cart.body["checkout_id"]), (&json!(2), &Value::Null));
+    assert_eq!(
+        (&cart.body["lines"][0]["quantity"], &cart.body["checkout_id"]),
+        (&json!(2), &Value::Null)
+    );
     shop.assert_lawful().await;
 }
 
@@ -115,12 +126,14 @@ async fn cancelling_while_the_money_is_being_set_aside_lets_it_go() {
     assert_eq!(started.status, StatusCode::ACCEPTED, "{:#}", started.body);
     let id = started.checkout();
     eventually("the card network has been asked", || async {
-        sqlx::query_scalar::<_, Option<String>>("SELECT provider_ref FROM payment_attempt WHERE payment_id = $1")
-            .bind(id.uuid())
-            .fetch_optional(&shop.db)
-            .await
-            .expect("a query")
-            .flatten()
+        sqlx::query_scalar::<_, Option<String>>(
+            "SELECT provider_ref FROM payment_attempt WHERE payment_id = $1",
+        )
+        .bind(id.uuid())
+        .fetch_optional(&shop.db)
+        .await
+        .expect("a query")
+        .flatten()
     })
     .await;
 
@@ -146,7 +159,8 @@ async fn called_off_while_its_worker_is_dead_what_was_taken_is_given_back() {
     shop.stock("MUG-1", 1, 1299).await;
     let ada = shop.customer().await.with("MUG-1", 1).await;
     shop.fault("confirm", "timeout_after", LONGER_THAN_A_TASK * 10).await;
-    let id = ada.start_only("once", json!({ "payment": { "method": "pm_card_visa" } })).await.checkout();
+    let id =
+        ada.start_only("once", json!({ "payment": { "method": "pm_card_visa" } })).await.checkout();
     eventually("the card network has approved", || async {
         (shop.payment(id).await.authorizations == 1).then_some(())
     })
@@ -189,7 +203,12 @@ async fn a_bank_that_asks_and_is_answered_lets_the_checkout_complete() {
 
     let started = ada.buy("pm_card_threeDSecure2Required").await;
     let id = started.checkout();
-    assert_eq!((started.status, started.state()), (StatusCode::ACCEPTED, Some("action_required")), "{:#}", started.body);
+    assert_eq!(
+        (started.status, started.state()),
+        (StatusCode::ACCEPTED, Some("action_required")),
+        "{:#}",
+        started.body
+    );
     assert_eq!(started.body["next_action"]["type"], "redirect");
     assert_eq!(shop.payment(id).await, Payment::default());
     assert_eq!(shop.counters("MUG-1").await, (0, 1, 0));
@@ -217,7 +236,12 @@ async fn a_bank_that_is_told_no_fails_an_express_checkout_and_leaves_an_interact
 
     let id = bea.start("once", json!({})).await.checkout();
     let asked = bea.pay(id, "pm_card_threeDSecure2Required").await;
-    assert_eq!((asked.status, asked.state()), (StatusCode::ACCEPTED, Some("action_required")), "{:#}", asked.body);
+    assert_eq!(
+        (asked.status, asked.state()),
+        (StatusCode::ACCEPTED, Some("action_required")),
+        "{:#}",
+        asked.body
+    );
     shop.answer_bank(redirect(&asked), "decline").await;
     let waiting = bea.until(id, "awaiting_payment").await;
     assert_eq!(waiting.body["problem"]["code"], "payment_declined", "{:#}", waiting.body);
@@ -240,16 +264,24 @@ async fn calling_it_off_at_the_bank_leaves_nothing_to_approve() {
     let id = asked.checkout();
 
     let cancelled = ada.cancel(id).await;
-    assert_eq!((cancelled.status, cancelled.state()), (StatusCode::OK, Some("cancelled")), "{:#}", cancelled.body);
+    assert_eq!(
+        (cancelled.status, cancelled.state()),
+        (StatusCode::OK, Some("cancelled")),
+        "{:#}",
+        cancelled.body
+    );
     assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
-    let late = reqwest::Client::new().post(redirect(&asked)).form(&[("result", "approve")]).send().await;
+    let late =
+        reqwest::Client::new().post(redirect(&asked)).form(&[("result", "approve")]).send().await;
     assert_eq!(late.expect("an answer").status(), StatusCode::CONFLICT);
     assert_eq!(shop.payment(id).await, Payment::default());
     shop.assert_lawful().await;
 }
 
 fn redirect(asked: &Answer) -> &str {
-    asked.body["next_action"]["url"].as_str().unwrap_or_else(|| panic!("no redirect in {:#}", asked.body))
+    asked.body["next_action"]["url"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no redirect in {:#}", asked.body))
 }
 
 fn assert_declined(declined: &Answer, decline_code: &str, state: &str) {

@@ -16,7 +16,9 @@ use temporalio_client::{
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use tests::{PATIENCE, Shop, Spec, eventually, within};
 use uuid::Uuid;
-use workflows::{CheckoutWorkflow, FulfilmentWorkflow, ReservationExpiryWorkflow, reservation_expiry};
+use workflows::{
+    CheckoutWorkflow, FulfilmentWorkflow, ReservationExpiryWorkflow, reservation_expiry,
+};
 
 /// The paths that must be there; others may be, too.
 const PATHS: [&str; 14] = [
@@ -53,22 +55,26 @@ async fn every_recorded_history_replays() {
     let mut broken = Vec::new();
     for entry in fs::read_dir(folder()).expect("recorded histories") {
         let path = entry.expect("a file").path();
-        let name = path.file_stem().and_then(|name| name.to_str()).expect("a plain name").to_owned();
-        let history = WorkflowHistory::from_json(&fs::read(&path).expect("a history")).expect("a history");
+        let name =
+            path.file_stem().and_then(|name| name.to_str()).expect("a plain name").to_owned();
+        let history =
+            WorkflowHistory::from_json(&fs::read(&path).expect("a history")).expect("a history");
         if let Err(error) = replayer.replay_workflow(history).await {
             broken.push(format!("{name}: {error}"));
         }
         names.push(name);
     }
     assert!(broken.is_empty(), "do not replay any more:\n{}", broken.join("\n"));
-    let missing: Vec<_> = PATHS.into_iter().filter(|path| !names.iter().any(|name| name == path)).collect();
+    let missing: Vec<_> =
+        PATHS.into_iter().filter(|path| !names.iter().any(|name| name == path)).collect();
     assert!(missing.is_empty(), "no history of {missing:?} among {names:?}");
 }
 
 #[tokio::test]
 #[ignore = "writes tests/histories anew"]
 async fn record_histories() {
-    let shop = Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
+    let shop =
+        Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
     shop.stock("MUG-1", 100, 1299).await;
     shop.stock("MUG-2", 0, 1299).await;
     record_sales(&shop).await;
@@ -96,7 +102,12 @@ async fn record_sales(shop: &Shop) {
     let ada = ada.with("MUG-1", 1).await;
     let asked = ada.buy("pm_card_authenticationRequired").await;
     let url = asked.body["next_action"]["url"].as_str().expect("the bank's page").to_owned();
-    let answered = reqwest::Client::new().post(url).form(&[("result", "approve")]).send().await.expect("a page");
+    let answered = reqwest::Client::new()
+        .post(url)
+        .form(&[("result", "approve")])
+        .send()
+        .await
+        .expect("a page");
     assert!(!answered.status().is_server_error());
     keep_checkout(shop, asked.checkout(), "completed_with_3ds").await;
 
@@ -149,12 +160,14 @@ async fn record_failures(shop: &Shop) {
         tokio::spawn(async move { ada.pay(authorizing, "pm_card_visa").await })
     };
     eventually("the payment has begun", || async {
-        sqlx::query_scalar::<_, String>("SELECT provider_ref FROM payment_attempt WHERE payment_id = $1")
-            .bind(authorizing.uuid())
-            .fetch_optional(&shop.db)
-            .await
-            .ok()
-            .flatten()
+        sqlx::query_scalar::<_, String>(
+            "SELECT provider_ref FROM payment_attempt WHERE payment_id = $1",
+        )
+        .bind(authorizing.uuid())
+        .fetch_optional(&shop.db)
+        .await
+        .ok()
+        .flatten()
     })
     .await;
     ada.cancel(authorizing).await;
@@ -168,9 +181,12 @@ async fn record_failures(shop: &Shop) {
 }
 
 async fn record_expiries(shop: &Shop) {
-    let handle = shop.engine.get_workflow_handle::<ReservationExpiryWorkflow>(reservation_expiry::WORKFLOW_ID);
+    let handle = shop
+        .engine
+        .get_workflow_handle::<ReservationExpiryWorkflow>(reservation_expiry::WORKFLOW_ID);
     let run = || async {
-        let described = handle.describe(WorkflowDescribeOptions::default()).await.expect("a sweeper");
+        let described =
+            handle.describe(WorkflowDescribeOptions::default()).await.expect("a sweeper");
         described.run_id().to_owned()
     };
     let first_run = run().await;
@@ -180,15 +196,18 @@ async fn record_expiries(shop: &Shop) {
     keep_checkout(shop, expired, "expired").await;
 
     // A run ends after a hundred sweeps, a second apart.
-    within(3 * PATIENCE, "the sweeper continues as a new run", || async { (run().await != first_run).then_some(()) })
-        .await;
+    within(3 * PATIENCE, "the sweeper continues as a new run", || async {
+        (run().await != first_run).then_some(())
+    })
+    .await;
     keep(shop, reservation_expiry::WORKFLOW_ID, Some(first_run), "reservation_expiry").await;
 }
 
 async fn keep_checkout(shop: &Shop, checkout: CheckoutId, name: &str) {
     let handle = shop.engine.get_workflow_handle::<CheckoutWorkflow>(checkout.to_string());
     eventually(&format!("{name} has ended"), || async {
-        let described = handle.describe(WorkflowDescribeOptions::default()).await.expect("a workflow");
+        let described =
+            handle.describe(WorkflowDescribeOptions::default()).await.expect("a workflow");
         described.close_time()
     })
     .await;
@@ -199,7 +218,9 @@ async fn keep_checkout(shop: &Shop, checkout: CheckoutId, name: &str) {
 async fn keep(shop: &Shop, workflow_id: &str, run_id: Option<String>, name: &str) {
     let mut info = shop.engine.get_workflow_handle::<UntypedWorkflow>(workflow_id).info().clone();
     info.run_id = run_id;
-    let history = info.bind_untyped(shop.engine.clone()).fetch_history(WorkflowFetchHistoryOptions::default());
+    let history = info
+        .bind_untyped(shop.engine.clone())
+        .fetch_history(WorkflowFetchHistoryOptions::default());
     let history: Value =
         serde_json::from_slice(&history.to_json().await.expect("a history")).expect("JSON");
     let events: Vec<String> =

@@ -153,7 +153,11 @@ async fn a_step_that_fails_in_passing_or_runs_twice_sells_once() {
                 assert_eq!(bought.state(), Some("completed"), "{step} {harm:?}: {:#}", bought.body);
                 assert_eq!(shop.payment(bought.checkout()).await, SOLD, "{step} {harm:?}");
                 sold += 1;
-                assert_eq!(shop.counters("MUG-1").await, (STOCK - sold, 0, sold), "{step} {harm:?}");
+                assert_eq!(
+                    shop.counters("MUG-1").await,
+                    (STOCK - sold, 0, sold),
+                    "{step} {harm:?}"
+                );
                 saboteur.mend();
             }
         }
@@ -235,7 +239,8 @@ const STOCK: i64 = 20;
 
 /// A shop whose one worker runs here, with somebody at its elbow.
 async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
-    let shop = Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
+    let shop =
+        Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
     shop.stock("MUG-1", STOCK, 1299).await;
     // It has prepared the namespace, and now makes room.
     shop.kill_worker(0);
@@ -262,14 +267,14 @@ async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
         .build();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
     let mut worker = Worker::new(&runtime, shop.engine.clone(), options).expect("a worker");
-    let stop = worker.shutdown_handle();
+    let shut_down = worker.shutdown_handle();
     let story = async {
         claim(&shop, &saboteur).await;
         shop.assert_lawful().await;
-        stop();
+        shut_down();
     };
-    let (worked, ()) = futures::join!(worker.run(), story);
-    worked.expect("the worker stops when it is told to");
+    let (ended, ()) = futures::join!(worker.run(), story);
+    ended.expect("the worker stops when it is told to");
 }
 
 /// A new customer buys one mug.

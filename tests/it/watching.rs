@@ -16,7 +16,10 @@ async fn the_events_of_a_checkout_tell_every_rest_and_end_with_it() {
     let mut events = Events::open(&ada, &shop, &format!("/v1/checkouts/{id}/events")).await;
 
     let waiting = events.next().await.expect("the state it is in");
-    assert_eq!((&waiting["id"], &waiting["state"]), (&json!(id.to_string()), &json!("awaiting_payment")));
+    assert_eq!(
+        (&waiting["id"], &waiting["state"]),
+        (&json!(id.to_string()), &json!("awaiting_payment"))
+    );
     assert_eq!(ada.pay(id, "pm_card_threeDSecure2Required").await.state(), Some("action_required"));
     let url = loop {
         let event = events.next().await.expect("it goes on");
@@ -41,10 +44,14 @@ async fn the_events_of_a_checkout_that_is_over_are_one_event() {
     shop.stock("MUG-1", 1, 1299).await;
     let ada = shop.customer().await.with("MUG-1", 1).await;
     let declined = ada.buy("pm_card_chargeDeclined").await;
-    let mut events = Events::open(&ada, &shop, &format!("/v1/checkouts/{}/events", declined.checkout())).await;
+    let mut events =
+        Events::open(&ada, &shop, &format!("/v1/checkouts/{}/events", declined.checkout())).await;
 
     let only = events.next().await.expect("its end");
-    assert_eq!((&only["state"], &only["problem"]["code"]), (&json!("failed"), &json!("payment_declined")));
+    assert_eq!(
+        (&only["state"], &only["problem"]["code"]),
+        (&json!("failed"), &json!("payment_declined"))
+    );
     assert_eq!(events.next().await, None);
     shop.assert_lawful().await;
 }
@@ -62,22 +69,40 @@ async fn the_document_is_served_and_every_operation_in_it_is_there() {
             let method = method.to_uppercase();
             let answer = nobody.send(method.parse().expect("a method"), path, &[], None).await;
             let needs_token = operation["security"].is_array();
-            assert_eq!(answer.status == StatusCode::UNAUTHORIZED, needs_token, "{method} {path}: {}", answer.text);
+            assert_eq!(
+                answer.status == StatusCode::UNAUTHORIZED,
+                needs_token,
+                "{method} {path}: {}",
+                answer.text
+            );
             assert!(needs_token || answer.status.is_success(), "{method} {path}: {}", answer.text);
             told.insert(format!("{method} {path}"));
         }
     }
     let all = [
-        "POST /v1/sessions", "GET /v1/cart", "POST /v1/cart/items", "PUT /v1/cart/items/{sku}",
-        "DELETE /v1/cart/items/{sku}", "POST /v1/checkouts", "GET /v1/checkouts/{id}",
-        "POST /v1/checkouts/{id}/payment", "POST /v1/checkouts/{id}/cancel", "GET /v1/checkouts/{id}/events",
-        "GET /v1/orders", "GET /v1/orders/{id}", "GET /livez", "GET /readyz",
+        "POST /v1/sessions",
+        "GET /v1/cart",
+        "POST /v1/cart/items",
+        "PUT /v1/cart/items/{sku}",
+        "DELETE /v1/cart/items/{sku}",
+        "POST /v1/checkouts",
+        "GET /v1/checkouts/{id}",
+        "POST /v1/checkouts/{id}/payment",
+        "POST /v1/checkouts/{id}/cancel",
+        "GET /v1/checkouts/{id}/events",
+        "GET /v1/orders",
+        "GET /v1/orders/{id}",
+        "GET /livez",
+        "GET /readyz",
     ];
     for operation in all {
         assert!(told.contains(operation), "the document does not tell of {operation}");
     }
     let docs = nobody.get("/docs").await;
-    assert_eq!((docs.status, docs.headers["content-type"].as_bytes()), (StatusCode::OK, &b"text/html; charset=utf-8"[..]));
+    assert_eq!(
+        (docs.status, docs.headers["content-type"].as_bytes()),
+        (StatusCode::OK, &b"text/html; charset=utf-8"[..])
+    );
     assert!(docs.text.contains("/v1/openapi.json"));
     shop.assert_lawful().await;
 }
@@ -125,7 +150,12 @@ struct Events {
 impl Events {
     async fn open(customer: &Customer, shop: &Shop, path: &str) -> Self {
         let url = format!("{}{path}", shop.api_url);
-        let response = reqwest::Client::new().get(url).bearer_auth(customer.token()).send().await.expect("an answer");
+        let response = reqwest::Client::new()
+            .get(url)
+            .bearer_auth(customer.token())
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, read: String::new() }
@@ -140,7 +170,9 @@ impl Events {
                 if event.starts_with(':') {
                     continue;
                 }
-                let data = event.strip_prefix("event: checkout\ndata: ").unwrap_or_else(|| panic!("{event}"));
+                let data = event
+                    .strip_prefix("event: checkout\ndata: ")
+                    .unwrap_or_else(|| panic!("{event}"));
                 return Some(serde_json::from_str(data).expect("JSON"));
             }
             let chunk = tokio::time::timeout(tests::PATIENCE, self.response.chunk()).await;

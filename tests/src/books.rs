@@ -27,7 +27,9 @@ impl Books {
         let sku: Sku = sku.parse().expect("a SKU");
         let mut conn = self.db.acquire().await.expect("a connection");
         let reference = Uuid::new_v4().to_string();
-        store::inventory::receive(&mut conn, &sku, quantity, "test", &reference).await.expect("a receipt");
+        store::inventory::receive(&mut conn, &sku, quantity, "test", &reference)
+            .await
+            .expect("a receipt");
         sku
     }
 
@@ -43,7 +45,8 @@ impl Books {
     /// Claims that every law holds which holds at every moment.
     pub async fn assert_lawful(&self) {
         let mut conn = self.db.acquire().await.expect("a connection");
-        let breaches = law::breaches(&mut conn, When::Always).await.expect("the laws can be checked");
+        let breaches =
+            law::breaches(&mut conn, When::Always).await.expect("the laws can be checked");
         assert!(breaches.is_empty(), "broken laws: {breaches:#?}");
     }
 }

@@ -32,7 +32,9 @@ impl Answer {
     /// The checkout that the answer is about.
     pub fn checkout(&self) -> CheckoutId {
         let id = self.body["id"].as_str().or_else(|| self.body["checkout_id"].as_str());
-        id.unwrap_or_else(|| panic!("no checkout in {:#}", self.body)).parse().expect("a checkout id")
+        id.unwrap_or_else(|| panic!("no checkout in {:#}", self.body))
+            .parse()
+            .expect("a checkout id")
     }
 
     /// The checkout's state.
@@ -54,7 +56,7 @@ impl Customer {
         let mut customer = Self { http, api_url: api_url.to_owned(), token: String::new() };
         let answer = customer.send(Method::POST, "/v1/sessions", &[], None).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{:#}", answer.body);
-        customer.token = answer.body["token"].as_str().expect("a token").to_owned();
+        answer.body["token"].as_str().expect("a token").clone_into(&mut customer.token);
         customer
     }
 
@@ -64,11 +66,13 @@ impl Customer {
     }
 
     /// The same HTTP client and address, as nobody in particular.
+    #[must_use]
     pub fn anonymous(&self) -> Self {
         self.bearing("")
     }
 
     /// The same HTTP client and address, with another token.
+    #[must_use]
     pub fn bearing(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
@@ -159,11 +163,18 @@ impl Customer {
         self.get(&format!("/v1/checkouts/{id}")).await
     }
 
-    /// Pays for a checkout that waits for it.
+    /// Pays for a checkout that waits for it; asks again, under the same key, for as long as the
+    /// answer is that nobody can say.
     pub async fn pay(&self, id: CheckoutId, method: &str) -> Answer {
-        let body = json!({ "method": method });
-        let headers = [("Prefer", PREFER_THE_OUTCOME)];
-        self.send(Method::POST, &format!("/v1/checkouts/{id}/payment"), &headers, Some(body)).await
+        let key = Uuid::new_v4().to_string();
+        let headers = [("Prefer", PREFER_THE_OUTCOME), ("Idempotency-Key", &key)];
+        let path = format!("/v1/checkouts/{id}/payment");
+        eventually("somebody answers", || async {
+            let body = json!({ "method": method });
+            let answer = self.send(Method::POST, &path, &headers, Some(body)).await;
+            (answer.status != StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+        })
+        .await
     }
 
     /// Calls a checkout off.

@@ -23,7 +23,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks until there is something to see, and panics with `what` when the deadline passes.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    look: impl FnMut() -> F,
+) -> T {
     within(PATIENCE, what, look).await
 }
 
@@ -38,7 +41,11 @@ pub async fn within<T, F: Future<Output = Option<T>>>(
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {} s", patience.as_secs());
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what}: not within {} s",
+            patience.as_secs()
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -95,12 +95,15 @@ impl Shop {
 
         let logs = log_folder(&namespace);
         let program = |name: &str| {
-            Program::new(name, workspace_root().join("target/debug").join(name.split('-').next().expect("a name")))
-                .env("DATABASE_URL", shop_database.url())
-                .env("TEMPORAL_ADDRESS", &temporal)
-                .env("TEMPORAL_NAMESPACE", &namespace)
-                .env("RUST_LOG", "info,temporalio_sdk_core=warn")
-                .log(logs.join(format!("{name}.log")))
+            Program::new(
+                name,
+                workspace_root().join("target/debug").join(name.split('-').next().expect("a name")),
+            )
+            .env("DATABASE_URL", shop_database.url())
+            .env("TEMPORAL_ADDRESS", &temporal)
+            .env("TEMPORAL_NAMESPACE", &namespace)
+            .env("RUST_LOG", "info,temporalio_sdk_core=warn")
+            .log(logs.join(format!("{name}.log")))
         };
         let paysim_program = program("paysim")
             .env("PAYSIM_DATABASE_URL", paysim_database.url())
@@ -124,7 +127,8 @@ impl Shop {
             .iter()
             .map(|program| Some(Supervised::start(program.clone()).expect("a worker starts")))
             .collect();
-        let worker_urls: Vec<String> = health.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+        let worker_urls: Vec<String> =
+            health.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
         for url in &worker_urls {
             ready(&http, url).await;
         }
@@ -141,9 +145,12 @@ impl Shop {
         ready(&http, &api_url).await;
 
         let target = format!("http://{temporal}").parse::<url::Url>().expect("an address");
-        let connection = Connection::connect(ConnectionOptions::new(target).build()).await.expect("a connection");
-        let engine = temporalio_client::Client::new(connection, ClientOptions::new(namespace).build())
-            .expect("an engine client");
+        let connection = Connection::connect(ConnectionOptions::new(target).build())
+            .await
+            .expect("a connection");
+        let engine =
+            temporalio_client::Client::new(connection, ClientOptions::new(namespace).build())
+                .expect("an engine client");
         Self {
             db: store::connect(&named(shop_database.url()), 5).expect("a pool"),
             engine,
@@ -169,18 +176,25 @@ impl Shop {
             "skus": [{"sku": sku, "options": {}, "price_minor": price_minor, "currency": "EUR"}],
         }]))
         .expect("a product");
-        store::catalog::upsert(&mut tx, &Vec::from_iter::<Vec<_>>(product)).await.expect("a product");
+        store::catalog::upsert(&mut tx, &Vec::from_iter::<Vec<_>>(product))
+            .await
+            .expect("a product");
         if quantity > 0 {
             let sku = sku.parse().expect("a SKU");
             let reference = format!("test/{}", Uuid::new_v4());
-            store::inventory::receive(&mut tx, &sku, quantity, "test", &reference).await.expect("a receipt");
+            store::inventory::receive(&mut tx, &sku, quantity, "test", &reference)
+                .await
+                .expect("a receipt");
         }
         tx.commit().await.expect("a commit");
     }
 
     /// Takes a SKU off sale.
     pub async fn withdraw(&self, sku: &str) {
-        let done = sqlx::query("UPDATE sku SET on_sale = false WHERE sku = $1").bind(sku).execute(&self.db).await;
+        let done = sqlx::query("UPDATE sku SET on_sale = false WHERE sku = $1")
+            .bind(sku)
+            .execute(&self.db)
+            .await;
         assert_eq!(done.expect("an update").rows_affected(), 1, "{sku}");
     }
 
@@ -232,7 +246,8 @@ impl Shop {
     pub async fn payment(&self, checkout: CheckoutId) -> Payment {
         let entries = self.ledger(checkout).await;
         let count = |kind: &str| {
-            i64::try_from(entries.iter().filter(|entry| entry["kind"] == kind).count()).expect("few")
+            i64::try_from(entries.iter().filter(|entry| entry["kind"] == kind).count())
+                .expect("few")
         };
         Payment {
             authorizations: count("authorized"),
@@ -245,10 +260,15 @@ impl Shop {
     /// What the card network's ledger says of all payments together.
     pub async fn network_totals(&self) -> Payment {
         let url = format!("{}/ledger?limit=1", self.paysim_url);
-        let body: Value = self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let body: Value =
+            self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
         let totals = body["totals"].as_array().expect("totals");
         let count = |kind: &str| {
-            totals.iter().filter(|total| total["kind"] == kind).filter_map(|total| total["count"].as_i64()).sum()
+            totals
+                .iter()
+                .filter(|total| total["kind"] == kind)
+                .filter_map(|total| total["count"].as_i64())
+                .sum()
         };
         Payment {
             authorizations: count("authorized"),
@@ -261,7 +281,8 @@ impl Shop {
     /// The card network's ledger entries of a checkout's payment.
     pub async fn ledger(&self, checkout: CheckoutId) -> Vec<Value> {
         let url = format!("{}/ledger?payment_id={}", self.paysim_url, checkout.payment());
-        let body: Value = self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let body: Value =
+            self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
         body["entries"].as_array().expect("entries").clone()
     }
 
@@ -270,14 +291,20 @@ impl Shop {
         let fault = json!({
             "operation": operation, "kind": kind, "delay_ms": u64::try_from(delay.as_millis()).expect("short"), "times": 1,
         });
-        let answer =
-            self.http.post(format!("{}/faults", self.paysim_url)).json(&fault).send().await.expect("an answer");
+        let answer = self
+            .http
+            .post(format!("{}/faults", self.paysim_url))
+            .json(&fault)
+            .send()
+            .await
+            .expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     }
 
     /// Answers on the bank's page that a customer was sent to: `approve` or `decline`.
     pub async fn answer_bank(&self, url: &str, result: &str) {
-        let answer = self.http.post(url).form(&[("result", result)]).send().await.expect("an answer");
+        let answer =
+            self.http.post(url).form(&[("result", result)]).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     }
 
@@ -313,13 +340,15 @@ impl Shop {
 
     /// Kills a worker, at once, as the machine's failure would.
     pub fn kill_worker(&self, number: usize) {
-        let worker = self.workers.lock().expect("unpoisoned")[number].take().expect("a running worker");
+        let worker =
+            self.workers.lock().expect("unpoisoned")[number].take().expect("a running worker");
         worker.kill_now().expect("it dies");
     }
 
     /// Starts a worker again that was killed.
     pub fn start_worker(&self, number: usize) {
-        let worker = Supervised::start(self.worker_programs[number].clone()).expect("a worker starts");
+        let worker =
+            Supervised::start(self.worker_programs[number].clone()).expect("a worker starts");
         self.workers.lock().expect("unpoisoned")[number] = Some(worker);
     }
 
@@ -330,7 +359,8 @@ impl Shop {
 
     /// Kills the card network, at once. Its books are on disk.
     pub fn kill_paysim(&self) {
-        let paysim = self.paysim.lock().expect("unpoisoned").take().expect("a running card network");
+        let paysim =
+            self.paysim.lock().expect("unpoisoned").take().expect("a running card network");
         paysim.kill_now().expect("it dies");
     }
 
@@ -357,7 +387,8 @@ impl Shop {
         self.assert_engine_is_done().await;
         self.assert_books_agree().await;
         let mut conn = self.db.acquire().await.expect("a connection");
-        let breaches = law::breaches(&mut conn, When::Quiet).await.expect("the laws can be checked");
+        let breaches =
+            law::breaches(&mut conn, When::Quiet).await.expect("the laws can be checked");
         assert!(breaches.is_empty(), "broken laws: {breaches:#?}");
     }
 
@@ -365,7 +396,8 @@ impl Shop {
     async fn assert_engine_is_done(&self) {
         let query = "WorkflowType = 'checkout' AND ExecutionStatus = 'Running'";
         eventually("no checkout runs in the engine", || async {
-            let running = self.engine.count_workflows(query, WorkflowCountOptions::default()).await.ok()?;
+            let running =
+                self.engine.count_workflows(query, WorkflowCountOptions::default()).await.ok()?;
             (running.count() == 0).then_some(())
         })
         .await;
@@ -380,12 +412,16 @@ impl Shop {
         .await
         .expect("payments");
         let url = format!("{}/ledger/summary", self.paysim_url);
-        let theirs: Value = self.http.get(url).send().await.expect("a summary").json().await.expect("JSON");
+        let theirs: Value =
+            self.http.get(url).send().await.expect("a summary").json().await.expect("JSON");
         for payment in theirs["payments"].as_array().expect("payments") {
             let known = |(id, ..): &(Uuid, i64, i64, i64, i64)| {
                 payment["payment_id"] == CheckoutId::from(*id).payment().to_string()
             };
-            assert!(ours.iter().any(known), "the card network has a payment that we do not: {payment:#}");
+            assert!(
+                ours.iter().any(known),
+                "the card network has a payment that we do not: {payment:#}"
+            );
         }
         for (id, authorized, captured, voided, refunded) in ours {
             let entries = self.ledger(CheckoutId::from(id)).await;

@@ -20,7 +20,7 @@ use crate::{
 /// What may have to be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Undo {
-    /// The order and the lock on the cart.
+    /// The order and the lock on the cart; and the record that the checkout is over.
     CancelOrder,
     /// The hold on the stock.
     ReleaseStock,
@@ -48,7 +48,8 @@ impl Saga {
     }
 
     /// Runs every undo, last registered first. One that does not finish at once is set aside until
-    /// the others have run, and then retried without end. A bug in an undo is returned, never
+    /// the others have run, and then retried without end. Cancelling the order waits even for those:
+    /// it is what tells the world that everything is undone. A bug in an undo is returned, never
     /// dropped.
     pub(crate) async fn compensate(
         self,
@@ -56,9 +57,11 @@ impl Saga {
         checkout_id: CheckoutId,
         problem: &Problem,
     ) -> Result<(), Bug> {
+        let (conclusion, effects): (Vec<_>, Vec<_>) =
+            self.undos.into_iter().rev().partition(|undo| *undo == Undo::CancelOrder);
         let mut bugs = Vec::new();
         let mut unfinished = Vec::new();
-        for undo in self.undos.into_iter().rev() {
+        for undo in effects {
             match undo.run(ctx, checkout_id, problem, Pace::Quick).await {
                 Ok(true) => {}
                 Ok(false) => unfinished.push(undo.run(ctx, checkout_id, problem, Pace::Patient)),
@@ -66,7 +69,15 @@ impl Saga {
             }
         }
         bugs.extend(join_all(unfinished).await.into_iter().filter_map(Result::err));
-        bugs.into_iter().next().map_or(Ok(()), Err)
+        if let Some(bug) = bugs.into_iter().next() {
+            return Err(bug);
+        }
+        for undo in conclusion {
+            if !undo.run(ctx, checkout_id, problem, Pace::Quick).await? {
+                undo.run(ctx, checkout_id, problem, Pace::Patient).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,161 @@
+//! The sweeper: one in a namespace, outliving its workers and its own history, and the only one left
+//! to free the hold of a checkout that was ended by hand.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::CheckoutId;
+use temporalio_client::{
+    WorkflowCountOptions, WorkflowDescribeOptions, WorkflowStartOptions, WorkflowTerminateOptions,
+};
+use temporalio_common::ActivityDefinition;
+use temporalio_macros::activities;
+use temporalio_sdk::{
+    Runtime, Worker, WorkerOptions,
+    activities::{ActivityContext, ActivityError},
+    runtime::RuntimeOptions,
+};
+use tests::{Shop, Spec, eventually};
+use workflows::{
+    CheckoutWorkflow, ReservationExpiryInput, ReservationExpiryWorkflow, TASK_QUEUE,
+    contract::{self, ExpireDueInput, ExpireDueOutcome, Inventory},
+    reservation_expiry,
+};
+
+use crate::expiry::start;
+
+const HOLD: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn the_hold_of_a_checkout_that_was_ended_by_hand_is_swept() {
+    let shop = Shop::open_with(Spec { hold: HOLD, ..Spec::default() }).await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let started = start(&ada).await;
+
+    terminate(&shop, started).await;
+
+    eventually("the order is cancelled", || async {
+        (shop.order_state(started).await.as_deref() == Some("cancelled")).then_some(())
+    })
+    .await;
+    assert_eq!(shop.hold_state(started).await.as_deref(), Some("expired"));
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    assert_eq!(ada.checkout(started).await.state(), Some("expired"));
+    let again = ada.buy("pm_card_visa").await;
+    assert_eq!(again.state(), Some("completed"), "the cart is free again: {:#}", again.body);
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn there_is_one_sweeper_and_it_outlives_its_workers() {
+    let shop = Shop::open_with(Spec { workers: 2, hold: HOLD, ..Spec::default() }).await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let first_run = sweeper_run(&shop).await;
+
+    shop.kill_worker(0);
+    shop.kill_worker(1);
+    shop.start_worker(0);
+    shop.start_worker(1);
+    shop.worker_ready(0).await;
+    shop.worker_ready(1).await;
+
+    let started = start(&ada).await;
+    terminate(&shop, started).await;
+    eventually("the hold is swept", || async {
+        (shop.hold_state(started).await.as_deref() == Some("expired")).then_some(())
+    })
+    .await;
+    assert_eq!(sweeper_run(&shop).await, first_run, "the same sweeper goes on");
+    let query = "WorkflowType = 'reservation_expiry' AND ExecutionStatus = 'Running'";
+    let sweepers =
+        shop.engine.count_workflows(query, WorkflowCountOptions::default()).await.expect("a count");
+    assert_eq!(sweepers.count(), 1);
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn the_sweeper_continues_as_a_new_run_and_goes_on() {
+    let shop = Shop::open().await;
+    // It has prepared the namespace, and now makes room for one that always has more to sweep.
+    shop.kill_worker(0);
+    let sweeps = Arc::new(AtomicU32::new(0));
+    assert_eq!(EndlessSweeps::expire_due.name(), Inventory::expire_due.name());
+    let options = WorkerOptions::new(TASK_QUEUE)
+        .register_workflow::<ReservationExpiryWorkflow>()
+        .expect("registered once")
+        .register_activities(EndlessSweeps(Arc::clone(&sweeps)))
+        .build();
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
+    let mut worker = Worker::new(&runtime, shop.engine.clone(), options).expect("a worker");
+    let shut_down = worker.shutdown_handle();
+
+    let story = async {
+        let options = WorkflowStartOptions::new(TASK_QUEUE, "another-sweeper").build();
+        let input = ReservationExpiryInput { sleep_max_ms: 1000 };
+        let sweeper = shop
+            .engine
+            .start_workflow(ReservationExpiryWorkflow::run, input, options)
+            .await
+            .expect("a start");
+        let first_run = sweeper.run_id().expect("a run").to_owned();
+        let swept = eventually("another run sweeps", || async {
+            let handle =
+                shop.engine.get_workflow_handle::<ReservationExpiryWorkflow>("another-sweeper");
+            let described =
+                handle.describe(WorkflowDescribeOptions::default()).await.expect("a sweeper");
+            (described.run_id() != first_run).then(|| sweeps.load(Ordering::Relaxed))
+        })
+        .await;
+        eventually("it goes on", || async {
+            (sweeps.load(Ordering::Relaxed) > swept + 5).then_some(())
+        })
+        .await;
+        shut_down();
+    };
+    let (ended, ()) = futures::join!(worker.run(), story);
+    ended.expect("the worker stops when it is told to");
+}
+
+/// A sweep that frees as many holds as it may, each time, so that the next follows at once.
+pub(crate) struct EndlessSweeps(Arc<AtomicU32>);
+
+#[activities]
+impl EndlessSweeps {
+    #[activity(definition = contract::ExpireDue)]
+    pub(crate) async fn expire_due(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ExpireDueInput,
+    ) -> Result<ExpireDueOutcome, ActivityError> {
+        ctx.record_heartbeat(self.0.fetch_add(1, Ordering::Relaxed)).await?;
+        Ok(ExpireDueOutcome { expired: input.limit, in_flight: 0, next_due_in_ms: None })
+    }
+}
+
+/// Ends a checkout's workflow as an operator can, with none of its undos.
+async fn terminate(shop: &Shop, checkout: CheckoutId) {
+    shop.engine
+        .get_workflow_handle::<CheckoutWorkflow>(checkout.to_string())
+        .terminate(WorkflowTerminateOptions::builder().reason("by hand".to_owned()).build())
+        .await
+        .expect("it is terminated");
+}
+
+/// The run of the sweeper.
+async fn sweeper_run(shop: &Shop) -> String {
+    let handle = shop
+        .engine
+        .get_workflow_handle::<ReservationExpiryWorkflow>(reservation_expiry::WORKFLOW_ID);
+    eventually("the sweeper runs", || async {
+        let described = handle.describe(WorkflowDescribeOptions::default()).await.ok()?;
+        Some(described.run_id().to_owned())
+    })
+    .await
+}
