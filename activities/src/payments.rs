@@ -200,11 +200,15 @@ impl Payments {
             tx.commit().await?;
             attempts
         };
+        let Some(attempts) = attempts else {
+            return Ok(VoidOutcome::Sold);
+        };
         let mut undone = VoidOutcome::Voided;
         for row in attempts {
             let outcome = match &row.provider_ref {
                 Some(reference) if row.state != AttemptState::Declined => {
                     let intent = self.provider.retrieve(&intent_id(reference)?).await?;
+                    self.write_down_unheard(payment_id, &row, &intent.status).await?;
                     self.provider.settle_void(&intent, retry).await?
                 }
                 // Never made known to us, so never confirmed; or refused by the issuer for good.
@@ -219,6 +223,28 @@ impl Payments {
             }
         }
         Ok(undone)
+    }
+
+    /// Writes down what the provider did and nobody heard, before it is undone: the books tell of
+    /// both.
+    async fn write_down_unheard(
+        &self,
+        payment_id: PaymentId,
+        row: &AttemptRow,
+        status: &IntentStatus,
+    ) -> Result<(), store::Error> {
+        let done = match status {
+            IntentStatus::RequiresCapture => AttemptState::Approved,
+            IntentStatus::Succeeded => AttemptState::Captured,
+            IntentStatus::RequiresPaymentMethod { .. }
+            | IntentStatus::RequiresConfirmation
+            | IntentStatus::RequiresAction { .. }
+            | IntentStatus::Processing
+            | IntentStatus::Canceled => return Ok(()),
+        };
+        let mut tx = self.pool.begin().await?;
+        payment::decide(&mut tx, payment_id, row.attempt, done, None).await?;
+        Ok(tx.commit().await?)
     }
 
     /// For a hold that ran out while its payment was in flight: asks the provider, and closes the

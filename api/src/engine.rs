@@ -124,8 +124,11 @@ impl Engine {
             }
         };
         match timeout(wait, answer).await {
-            Ok(answer) => answer,
-            Err(_) => match describe(&self.handle(id)?).await {
+            Ok(Ok(started)) => Ok(started),
+            // What is there already may be an earlier run, which says nothing of this one.
+            Ok(Err(error)) if asked_before => Err(error),
+            // No answer to rely on, as when the worker died: what was started goes on.
+            Ok(Err(_)) | Err(_) => match describe(&self.handle(id)?).await {
                 Ok(()) => Ok(Started::Ongoing),
                 Err(error) => Err(unavailable("starting a checkout", error)),
             },

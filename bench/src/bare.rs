@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use temporalio_common::{ActivityDefinition, search_attributes::SearchAttributeKey};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
@@ -58,18 +59,27 @@ impl Bare {
     }
 }
 
-/// A checkout's shape. Its input is its own id.
+/// What a bare workflow is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BareInput {
+    /// Its own id.
+    pub(crate) id: String,
+    /// Whether it leaves a child open, as a checkout does.
+    pub(crate) child: bool,
+}
+
+/// A checkout's shape.
 #[workflow]
 pub(crate) struct BareWorkflow {
-    id: String,
+    input: BareInput,
     done: bool,
 }
 
 #[workflow_methods]
 impl BareWorkflow {
     #[init]
-    fn new(_ctx: &WorkflowContextView, id: String) -> Self {
-        Self { id, done: false }
+    fn new(_ctx: &WorkflowContextView, input: BareInput) -> Self {
+        Self { input, done: false }
     }
 
     #[run(name = "bare")]
@@ -82,11 +92,14 @@ impl BareWorkflow {
         Self::step(ctx, Bare::settle).await?;
         ctx.state_mut(|s| s.done = true);
         ctx.upsert_search_attributes([STATE.value_set("completed".to_owned())]);
-        let options = ChildWorkflowOptions::builder()
-            .workflow_id(child_id(&ctx.state(|s| s.id.clone())))
-            .parent_close_policy(ParentClosePolicy::Abandon)
-            .build();
-        drop(ctx.start_child_workflow(BareChildWorkflow::run, (), options).await);
+        let BareInput { id, child } = ctx.state(|s| s.input.clone());
+        if child {
+            let options = ChildWorkflowOptions::builder()
+                .workflow_id(child_id(&id))
+                .parent_close_policy(ParentClosePolicy::Abandon)
+                .build();
+            drop(ctx.start_child_workflow(BareChildWorkflow::run, (), options).await);
+        }
         let handlers = ctx.clone();
         ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
         Ok(())

@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Checkout,
     /// The bare workflow of the same shape.
     Bare,
+    /// The same without the child that it leaves open.
+    BareAlone,
 }
 
 impl Kind {
@@ -19,6 +21,7 @@ impl Kind {
         match self {
             Self::Checkout => "checkout",
             Self::Bare => "bare",
+            Self::BareAlone => "bare, no child",
         }
     }
 }

@@ -11,7 +11,7 @@ use temporalio_client::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bare::{BareWorkflow, TASK_QUEUE};
+use crate::bare::{BareInput, BareWorkflow, TASK_QUEUE};
 
 /// As the API waits for a checkout that was started with `Prefer: wait=20`.
 const WAIT: Duration = Duration::from_secs(20);
@@ -39,10 +39,10 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Client> {
 }
 
 /// Starts a bare workflow as the API starts a checkout, and waits for its answer.
-pub(crate) async fn run_bare(client: &Client, id: String) -> anyhow::Result<()> {
+pub(crate) async fn run_bare(client: &Client, input: BareInput) -> anyhow::Result<()> {
     let options = WorkflowUpdateWithStartOptions::new(
         TASK_QUEUE,
-        id.clone(),
+        input.id.clone(),
         WorkflowIdConflictPolicy::UseExisting,
     )
     .task_timeout(TASK_TIMEOUT)
@@ -51,7 +51,7 @@ pub(crate) async fn run_bare(client: &Client, id: String) -> anyhow::Result<()> 
     .build();
     let answer = client.execute_update_with_start_workflow(
         BareWorkflow::run,
-        id,
+        input,
         BareWorkflow::await_done,
         (),
         options,

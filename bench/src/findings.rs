@@ -1,17 +1,22 @@
 //! Everything that a run found out, as it is written to a file.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use store::law::Breach;
+use store::law::{self, Breach, When};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     cells::Cell,
     engine::Weight,
     machine::Machine,
     processes::{Memory, Times},
+    stack::{SKU, Stack},
 };
+
+const QUIET_LIMIT: Duration = Duration::from_secs(30);
+const QUIET_LOOK: Duration = Duration::from_millis(100);
 
 /// The whole of it.
 #[derive(Debug, Serialize)]
@@ -46,6 +51,32 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// Waits for quiet, and then looks whether the books are right: ours, and the card network's.
+    pub(crate) async fn reach(
+        stack: &Stack,
+        completed: usize,
+        failed: usize,
+    ) -> anyhow::Result<Self> {
+        let mut conn = stack.shop_db.acquire().await?;
+        let began = Instant::now();
+        let breaches = loop {
+            let breaches = law::breaches(&mut conn, When::Quiet).await?;
+            if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
+                break breaches;
+            }
+            sleep(QUIET_LOOK).await;
+        };
+        let sold = sqlx::query_scalar("SELECT sold FROM inventory WHERE sku = $1")
+            .bind(SKU)
+            .fetch_one(&mut *conn)
+            .await?;
+        let captured =
+            sqlx::query_scalar("SELECT count(*) FROM ledger_entry WHERE kind = 'captured'")
+                .fetch_one(&stack.paysim_db)
+                .await?;
+        Ok(Self { completed, failed, sold, captured, breaches })
+    }
+
     pub(crate) fn sound(&self) -> bool {
         let completed = i64::try_from(self.completed).unwrap_or(i64::MAX);
         self.breaches.is_empty()

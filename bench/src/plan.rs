@@ -3,13 +3,13 @@
 use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use store::law::{self, When};
 use temporalio_client::Client;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::{
-    Done, Options, Tell, bare,
+    Done, Options, Tell,
+    bare::{self, BareInput},
     cells::{Cell, Kind, count, percentile},
     engine,
     findings::{Findings, Verdict, Weights},
@@ -27,8 +27,6 @@ const WARM_UP_CLIENTS: u16 = 4;
 const ENTERING: u16 = 8;
 /// How many histories of each kind are weighed.
 const WEIGHED: usize = 20;
-const QUIET_LIMIT: Duration = Duration::from_secs(30);
-const QUIET_LOOK: Duration = Duration::from_millis(100);
 /// Beside its own time a cell may take as long to prepare; more means that something hangs.
 const CELL_SLACK: Duration = Duration::from_secs(120);
 const START_LIMIT: Duration = Duration::from_secs(300);
@@ -39,7 +37,10 @@ pub(crate) async fn run(mut options: Options, tell: Tell) -> anyhow::Result<Done
         list.sort_unstable();
         list.dedup();
     }
-    let cells = options.workers.len() * options.clients.len() * usize::from(options.rounds) * 2;
+    let cells = options.workers.len()
+        * options.clients.len()
+        * usize::from(options.rounds)
+        * options.kinds().len();
     let each = Duration::from_secs(options.seconds) + CELL_SLACK;
     let limit = START_LIMIT + each * u32::try_from(cells).context("too many cells")?;
     timeout(limit, measure(options, cells, tell))
@@ -75,14 +76,14 @@ async fn measure(options: Options, cells: usize, tell: Tell) -> anyhow::Result<D
         at_rest.push((workers, rest::used(&stack).await?));
         for round in 1..=options.rounds {
             for &clients in &options.clients {
-                for kind in [Kind::Checkout, Kind::Bare] {
+                for &kind in options.kinds() {
                     found.push(bench.cell(&stack, kind, workers, clients, round).await?);
                 }
             }
         }
     }
     tell("weighing histories, checking the laws");
-    let verdict = bench.verdict(&stack).await?;
+    let verdict = Verdict::reach(&stack, bench.completed, bench.failed).await?;
     let weights = bench.weigh().await?;
     let roots = stack.roots();
     let api_memory = memory(roots.api)?;
@@ -136,7 +137,7 @@ impl Bench {
         let customers = std::mem::take(&mut self.customers);
         let sold = self.buy(stack, customers, WARM_UP_CLIENTS).await;
         ensure!(sold.failed == 0, "the shop does not sell: {}", sold.errors.join("; "));
-        let bare = self.run_bare(WARM_UP, WARM_UP_CLIENTS).await;
+        let bare = self.run_bare(WARM_UP, WARM_UP_CLIENTS, true).await;
         ensure!(bare.failed == 0, "the bare workflow does not run: {}", bare.errors.join("; "));
         Ok(())
     }
@@ -162,8 +163,8 @@ impl Bench {
                 self.customers = std::mem::take(&mut sold.left);
                 (sold.elapsed, sold.latencies_ms, sold.failed, sold.errors)
             }
-            Kind::Bare => {
-                let bare = self.run_bare(self.checkouts, clients).await;
+            Kind::Bare | Kind::BareAlone => {
+                let bare = self.run_bare(self.checkouts, clients, kind == Kind::Bare).await;
                 (bare.elapsed, bare.latencies_ms, bare.failed, bare.errors)
             }
         };
@@ -251,16 +252,28 @@ impl Bench {
         sold
     }
 
-    async fn run_bare(&mut self, wanted: u32, clients: u16) -> Driven<String, String> {
-        let ids = (0..wanted).map(|_| format!("bare-{}", Uuid::new_v4())).collect();
+    async fn run_bare(
+        &mut self,
+        wanted: u32,
+        clients: u16,
+        child: bool,
+    ) -> Driven<BareInput, String> {
+        let inputs = (0..wanted)
+            .map(|_| BareInput { id: format!("bare-{}", Uuid::new_v4()), child })
+            .collect();
         let engine = self.engine.clone();
-        let done = drive(ids, clients, self.limit, move |id: String| {
+        let done = drive(inputs, clients, self.limit, move |input: BareInput| {
             let engine = engine.clone();
-            async move { engine::run_bare(&engine, id.clone()).await.map(|()| id) }
+            async move {
+                let id = input.id.clone();
+                engine::run_bare(&engine, input).await.map(|()| id)
+            }
         })
         .await;
         self.failed += done.failed;
-        keep(&mut self.last.bare, &done.done);
+        if child {
+            keep(&mut self.last.bare, &done.done);
+        }
         done
     }
 
@@ -277,28 +290,6 @@ impl Bench {
             weights.bare_child.push(engine::weigh_begun(&self.engine, &bare::child_id(id)).await?);
         }
         Ok(weights)
-    }
-
-    /// Waits for quiet, and then looks whether the books are right: ours, and the card network's.
-    async fn verdict(&self, stack: &Stack) -> anyhow::Result<Verdict> {
-        let mut conn = stack.shop_db.acquire().await?;
-        let began = Instant::now();
-        let breaches = loop {
-            let breaches = law::breaches(&mut conn, When::Quiet).await?;
-            if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
-                break breaches;
-            }
-            sleep(QUIET_LOOK).await;
-        };
-        let sold = sqlx::query_scalar("SELECT sold FROM inventory WHERE sku = $1")
-            .bind(SKU)
-            .fetch_one(&mut *conn)
-            .await?;
-        let captured =
-            sqlx::query_scalar("SELECT count(*) FROM ledger_entry WHERE kind = 'captured'")
-                .fetch_one(&stack.paysim_db)
-                .await?;
-        Ok(Verdict { completed: self.completed, failed: self.failed, sold, captured, breaches })
     }
 }
 

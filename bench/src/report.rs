@@ -92,7 +92,7 @@ fn checkouts(page: &mut String, options: &Options, findings: &Findings) {
             let of = |kind| Rounds::of(&findings.cells, kind, workers, clients);
             let ratio =
                 of(Kind::Checkout).ratio(&of(Kind::Bare), |cell| cell.cpu(&ENGINE_AND_WORKERS));
-            for kind in [Kind::Checkout, Kind::Bare] {
+            for &kind in options.kinds() {
                 let rounds = of(kind);
                 let cpu = |parts: &[Part]| rounds.median(|cell| cell.cpu(parts));
                 let shown =

@@ -108,6 +108,15 @@ pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<
     let Some(paid) = transition(order, OrderEvent::Paid)? else {
         return Ok(());
     };
+    let undone = sqlx::query_scalar!(
+        "SELECT true FROM payment WHERE id = $1 AND closed_at IS NOT NULL",
+        checkout_id.uuid()
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if undone.is_some() {
+        return Err(Error::Broken(format!("{checkout_id} is being undone, and cannot be settled")));
+    }
     advance(conn, paid, OrderEvent::Paid, "orders.settle", &serde_json::json!({})).await?;
     sqlx::query!(
         r#"
@@ -337,7 +346,11 @@ async fn insert(
     Ok(())
 }
 
-async fn find(conn: &mut PgConnection, order_id: OrderId) -> Result<Option<Order>, Error> {
+/// The order, locked.
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    order_id: OrderId,
+) -> Result<Option<Order>, Error> {
     let state = sqlx::query_scalar!(
         "SELECT state FROM customer_order WHERE id = $1 FOR UPDATE",
         order_id.uuid()

@@ -4,11 +4,14 @@
 //! comes later can always be asked about, and cancelled, by that id.
 
 use chrono::{DateTime, Utc};
-use domain::{Attempt, CheckoutId, Money, PaymentId, PaymentMethod};
+use domain::{Attempt, CheckoutId, Money, OrderState, PaymentId, PaymentMethod};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, inventory, order::money};
+use crate::{
+    Error, inventory,
+    order::{self, money},
+};
 
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,11 +121,14 @@ pub async fn begin_attempt(
     method: &PaymentMethod,
     hold_at_least_ms: u64,
 ) -> Result<Begun, Error> {
-    if lock(conn, payment_id).await?.closed {
-        return Ok(Begun::Closed);
-    }
-    if let Some(row) = find_attempt(conn, payment_id, attempt).await? {
-        return Ok(Begun::Open { row, hold_expires_at: None });
+    let closed = lock(conn, payment_id).await?.closed;
+    match find_attempt(conn, payment_id, attempt).await? {
+        // What the issuer said stands, whatever happened since.
+        Some(row) if !closed || row.state == AttemptState::Declined => {
+            return Ok(Begun::Open { row, hold_expires_at: None });
+        }
+        _ if closed => return Ok(Begun::Closed),
+        _ => {}
     }
     let Some(expires_at) = inventory::extend(conn, payment_id.checkout(), hold_at_least_ms).await?
     else {
@@ -216,12 +222,20 @@ pub async fn decide(
         .ok_or_else(|| Error::Broken(format!("attempt {attempt} of {payment_id} disappeared")))
 }
 
-/// Closes a payment: no attempt may begin or be confirmed after this. Its attempts, for the caller
-/// to undo at the provider.
+/// Closes a payment: no attempt may begin or be confirmed after this, and the sale cannot become
+/// final. Its attempts, for the caller to undo at the provider; `None` if the sale is final already.
 pub async fn close(
     conn: &mut PgConnection,
     payment_id: PaymentId,
-) -> Result<Vec<AttemptRow>, Error> {
+) -> Result<Option<Vec<AttemptRow>>, Error> {
+    match order::find(conn, payment_id.checkout().order()).await?.map(|order| order.state) {
+        // Never opened, so never paid for.
+        None => return Ok(Some(Vec::new())),
+        Some(OrderState::Pending | OrderState::Placed | OrderState::Cancelled) => {}
+        Some(
+            OrderState::Paid | OrderState::Shipped | OrderState::Delivered | OrderState::Refunded,
+        ) => return Ok(None),
+    }
     lock(conn, payment_id).await?;
     sqlx::query!(
         "UPDATE payment SET closed_at = coalesce(closed_at, now()) WHERE id = $1",
@@ -229,7 +243,7 @@ pub async fn close(
     )
     .execute(&mut *conn)
     .await?;
-    attempts(conn, payment_id).await
+    attempts(conn, payment_id).await.map(Some)
 }
 
 /// Books that an attempt of a closed payment was undone at the provider: voided, or paid back if it

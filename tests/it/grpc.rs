@@ -53,7 +53,7 @@ async fn a_cart_and_an_express_checkout_go_round() {
     assert!(bought.order_id.as_ref().is_some_and(|id| id.starts_with("ord_")), "{bought:?}");
     let again = ada.start("once", express()).await.expect("the same");
     assert_eq!(
-        again.metadata().get("idempotency-replayed").map(|value| value.as_bytes()),
+        again.metadata().get("idempotency-replayed").map(tonic::metadata::MetadataValue::as_bytes),
         Some(&b"true"[..])
     );
     assert_eq!(again.into_inner(), bought);

@@ -21,7 +21,7 @@ use workflows::{
 };
 
 /// The paths that must be there; others may be, too.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "cancelled",
     "cancelled_while_authorizing",
     "completed_after_attention",
@@ -36,6 +36,7 @@ const PATHS: [&str; 14] = [
     "refused",
     "reservation_expiry",
     "sold_out",
+    "undone_on_slow_path",
 ];
 
 #[tokio::test]
@@ -174,6 +175,11 @@ async fn record_failures(shop: &Shop) {
     paying.await.expect("an answer");
     assert_eq!(shop.payment(authorizing).await.voids, 1);
     keep_checkout(shop, authorizing, "cancelled_while_authorizing").await;
+
+    shop.fault("capture", "refuse", Duration::ZERO).await;
+    shop.fault("cancel", "error_before", Duration::ZERO).await;
+    let undone = ada.buy("pm_card_visa").await.checkout();
+    keep_checkout(shop, undone, "undone_on_slow_path").await;
 
     let eve = shop.customer().await.with("MUG-2", 1).await;
     let sold_out = eve.buy("pm_card_visa").await.checkout();

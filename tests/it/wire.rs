@@ -144,6 +144,6 @@ async fn exchange(server: SocketAddr, request: &[u8], hang_up: bool) -> Option<u
     match timeout(Duration::from_secs(10), stream.read_exact(&mut line)).await {
         Ok(Ok(_)) => std::str::from_utf8(&line).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok(),
         Ok(Err(_)) => SILENCE,
-        Err(_) => panic!("neither an answer nor an end"),
+        Err(elapsed) => panic!("neither an answer nor an end: {elapsed}"),
     }
 }

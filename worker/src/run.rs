@@ -15,7 +15,10 @@ use temporalio_common::telemetry::{
 };
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
-    runtime::{AutoscalingOptions, PollerBehavior, RuntimeOptions},
+    runtime::{
+        AutoscalingOptions, PollerBehavior, RuntimeOptions,
+        worker_tuner::{FixedSizeSlotSupplier, TunerHolder, WorkerTuner},
+    },
 };
 use workflows::{
     CheckoutWorkflow, FulfilmentWorkflow, ReservationExpiryInput, ReservationExpiryWorkflow,
@@ -28,6 +31,11 @@ use crate::{config::Run, engine, health::Health};
 const DRAIN: Duration = Duration::from_secs(25);
 /// A cached workflow of a worker that died is offered to the others after this long.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most workflow tasks at once. A checkout's steps run within its task, whose time-out is short:
+/// more at once would only make all of them late.
+const WORKFLOW_TASKS_MAX: usize = 32;
+/// The most activities of either kind at once.
+const ACTIVITIES_MAX: usize = 64;
 /// How often the worker makes sure that the sweeper runs.
 const SWEEPER_CHECK: Duration = Duration::from_secs(60);
 /// The longest one call to the provider may take; the contract's step limits leave room around it.
@@ -61,6 +69,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .activity_task_poller_behavior(pollers())
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(DRAIN)
+        .tuner(slots())
         .register_workflow::<CheckoutWorkflow>()?
         .register_workflow::<FulfilmentWorkflow>()?
         .register_workflow::<ReservationExpiryWorkflow>()?
@@ -106,6 +115,18 @@ fn runtime(config: &Run) -> anyhow::Result<Runtime> {
         .build()
         .map_err(|error| anyhow::anyhow!("the engine's runtime cannot be configured: {error}"))?;
     Ok(Runtime::from_current_tokio(options)?)
+}
+
+/// What waits for a slot waits at the engine, where its time-out does not run yet.
+fn slots() -> WorkerTuner {
+    let fixed = FixedSizeSlotSupplier::new;
+    TunerHolder::builder()
+        .workflow_task_slot_supplier(fixed(WORKFLOW_TASKS_MAX))
+        .activity_task_slot_supplier(fixed(ACTIVITIES_MAX))
+        .local_activity_task_slot_supplier(fixed(ACTIVITIES_MAX))
+        .nexus_task_slot_supplier(fixed(1))
+        .build()
+        .into()
 }
 
 fn pollers() -> PollerBehavior {

@@ -28,7 +28,7 @@ use crate::{
         PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome, SettleInput,
     },
     fulfilment::{FulfilmentInput, FulfilmentWorkflow},
-    saga::{Saga, Undo},
+    saga::{Compensated, Saga, Undo},
     step::{self, Bug},
 };
 
@@ -123,12 +123,22 @@ impl CheckoutWorkflow {
             }
             Err(Stop::Undo(problem)) => {
                 Self::enter(ctx, CheckoutState::Compensating);
-                if let Err(Bug(detail)) = saga.compensate(ctx, checkout_id, &problem).await {
-                    // Parked in plain sight: ending here would lose an undo.
-                    Self::call_attention(ctx, Some(detail));
-                    ctx.wait_condition_with_options(|_| false, detached()).await?;
+                // Stock that was refused is the one end before which nothing can have been taken.
+                if !matches!(problem, Problem::OutOfStock { .. }) {
+                    saga.register_all();
                 }
-                Self::end(ctx, problem);
+                match saga.compensate(ctx, checkout_id, &problem).await {
+                    Ok(Compensated::Undone) => Self::end(ctx, problem),
+                    Ok(Compensated::Sold) => {
+                        Self::enter(ctx, CheckoutState::Completed);
+                        Self::fulfil(ctx, checkout_id).await;
+                    }
+                    Err(Bug(detail)) => {
+                        // Parked in plain sight: ending here would lose an undo.
+                        Self::call_attention(ctx, Some(detail));
+                        ctx.wait_condition_with_options(|_| false, detached()).await?;
+                    }
+                }
             }
         }
         Self::answer_everyone(ctx).await;

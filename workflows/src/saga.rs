@@ -4,7 +4,7 @@
 //! each undo is harmless when its step never ran, ran twice, or is still on its way. They run in
 //! reverse, and one that will not finish does not keep the rest from running.
 
-use domain::{CheckoutId, Problem};
+use domain::{CheckoutId, Problem, VoidOutcome};
 use temporalio_common::ActivityDefinition;
 use temporalio_workflow::{WorkflowContext, join_all};
 
@@ -42,6 +42,15 @@ impl Saga {
         }
     }
 
+    /// Notes every undo there is. A task that was lost may have got further than the run that
+    /// repeats it: its effects are in the world, and nothing of it is in the history. Where that
+    /// repetition takes another way than forward, it undoes what it does not remember doing.
+    pub(crate) fn register_all(&mut self) {
+        for undo in [Undo::CancelOrder, Undo::ReleaseStock, Undo::VoidPayment] {
+            self.register(undo);
+        }
+    }
+
     /// Forgets everything: for a step that answered, definitely, that it did nothing.
     pub(crate) fn forget(&mut self) {
         self.undos.clear();
@@ -56,29 +65,45 @@ impl Saga {
         ctx: &WorkflowContext<CheckoutWorkflow>,
         checkout_id: CheckoutId,
         problem: &Problem,
-    ) -> Result<(), Bug> {
+    ) -> Result<Compensated, Bug> {
         let (conclusion, effects): (Vec<_>, Vec<_>) =
             self.undos.into_iter().rev().partition(|undo| *undo == Undo::CancelOrder);
         let mut bugs = Vec::new();
         let mut unfinished = Vec::new();
         for undo in effects {
             match undo.run(ctx, checkout_id, problem, Pace::Quick).await {
-                Ok(true) => {}
-                Ok(false) => unfinished.push(undo.run(ctx, checkout_id, problem, Pace::Patient)),
+                Ok(Some(Compensated::Undone)) => {}
+                Ok(Some(Compensated::Sold)) => return Ok(Compensated::Sold),
+                Ok(None) => unfinished.push(undo.run(ctx, checkout_id, problem, Pace::Patient)),
                 Err(bug) => bugs.push(bug),
             }
         }
-        bugs.extend(join_all(unfinished).await.into_iter().filter_map(Result::err));
+        for finished in join_all(unfinished).await {
+            match finished {
+                Ok(Some(Compensated::Sold)) => return Ok(Compensated::Sold),
+                Ok(Some(Compensated::Undone) | None) => {}
+                Err(bug) => bugs.push(bug),
+            }
+        }
         if let Some(bug) = bugs.into_iter().next() {
             return Err(bug);
         }
         for undo in conclusion {
-            if !undo.run(ctx, checkout_id, problem, Pace::Quick).await? {
+            if undo.run(ctx, checkout_id, problem, Pace::Quick).await?.is_none() {
                 undo.run(ctx, checkout_id, problem, Pace::Patient).await?;
             }
         }
-        Ok(())
+        Ok(Compensated::Undone)
     }
+}
+
+/// What undoing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compensated {
+    /// Nothing of the checkout is left.
+    Undone,
+    /// It was too late: a task that was lost had already made the sale final.
+    Sold,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,18 +113,21 @@ enum Pace {
 }
 
 impl Undo {
-    /// Whether the undo finished; with patience it does.
+    /// What the undo came to, if it finished; with patience it does.
     async fn run(
         self,
         ctx: &WorkflowContext<CheckoutWorkflow>,
         checkout_id: CheckoutId,
         problem: &Problem,
         pace: Pace,
-    ) -> Result<bool, Bug> {
+    ) -> Result<Option<Compensated>, Bug> {
+        let undone = |()| Compensated::Undone;
         match self {
             Self::CancelOrder => {
                 let input = CancelInput { checkout_id, problem: problem.clone() };
-                pace.run(ctx, Orders::cancel, input, "cancel the order", DATABASE).await
+                let done =
+                    pace.run(ctx, Orders::cancel, input, "cancel the order", DATABASE).await?;
+                Ok(done.map(undone))
             }
             Self::ReleaseStock => {
                 let reason = match problem {
@@ -107,11 +135,19 @@ impl Undo {
                     _ => ReleaseReason::Released,
                 };
                 let input = ReleaseInput { checkout_id, reason };
-                pace.run(ctx, Inventory::release, input, "give the stock back", DATABASE).await
+                let done = pace
+                    .run(ctx, Inventory::release, input, "give the stock back", DATABASE)
+                    .await?;
+                Ok(done.map(undone))
             }
             Self::VoidPayment => {
                 let input = VoidInput { checkout_id };
-                pace.run(ctx, Payments::void, input, "void the payment", PROVIDER).await
+                let done =
+                    pace.run(ctx, Payments::void, input, "void the payment", PROVIDER).await?;
+                Ok(done.map(|outcome| match outcome {
+                    VoidOutcome::Voided | VoidOutcome::Refunded => Compensated::Undone,
+                    VoidOutcome::Sold => Compensated::Sold,
+                }))
             }
         }
     }
@@ -125,12 +161,10 @@ impl Pace {
         input: AD::Input,
         summary: &str,
         limits: StepLimits,
-    ) -> Result<bool, Bug> {
+    ) -> Result<Option<AD::Output>, Bug> {
         match self {
-            Self::Quick => Ok(step::quick(ctx, activity, input, summary, limits).await?.is_some()),
-            Self::Patient => {
-                step::patient(ctx, activity, input, summary, limits).await.map(|_| true)
-            }
+            Self::Quick => step::quick(ctx, activity, input, summary, limits).await,
+            Self::Patient => step::patient(ctx, activity, input, summary, limits).await.map(Some),
         }
     }
 }

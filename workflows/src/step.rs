@@ -8,7 +8,10 @@
 
 use std::time::Duration;
 
-use temporalio_common::{ActivityDefinition, error::IncomingError};
+use temporalio_common::{
+    ActivityDefinition, error::IncomingError,
+    protos::temporal::api::failure::v1::failure::FailureInfo,
+};
 use temporalio_workflow::{
     ActivityCancellationType, ActivityExecutionError, ActivityOptions, CancellableFuture,
     LocalActivityOptions, RetryPolicy, TimerOptions, TimerResult, WorkflowCancellationToken,
@@ -124,13 +127,17 @@ fn slow(summary: &str, limits: StepLimits) -> ActivityOptions {
         .build()
 }
 
-/// The worker's word that trying again is pointless, if that is what the error is.
+/// The worker's word that trying again is pointless, if that is what the error is. A regular
+/// activity's failure comes wrapped, a local one's bare.
 fn bug(error: &ActivityExecutionError) -> Option<Bug> {
-    match (error, error.cause()) {
-        (ActivityExecutionError::Serialization(error), _) => Some(Bug(error.to_string())),
-        (_, Some(IncomingError::Application(failure))) if failure.is_non_retryable() => {
-            Some(Bug(failure.failure().map_or_else(|| failure.to_string(), |f| f.message.clone())))
+    if let ActivityExecutionError::Serialization(error) = error {
+        return Some(Bug(error.to_string()));
+    }
+    let wrapped = error.cause().map(IncomingError::failure);
+    wrapped.into_iter().chain(error.failure()).find_map(|failure| match &failure.failure_info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) if info.non_retryable => {
+            Some(Bug(failure.message.clone()))
         }
         _ => None,
-    }
+    })
 }

@@ -1,9 +1,9 @@
-//! Paths, methods and queries that name nothing.
+//! Paths, methods and queries that are none of ours.
 
 use super::world::{ENDPOINTS, JSON, World, assert_problem};
 
 #[tokio::test]
-async fn paths_methods_and_queries_that_name_nothing_are_refused() {
+async fn a_path_that_names_nothing_is_not_found() {
     let world = World::open().await;
     for path in [
         "/v1",
@@ -68,6 +68,12 @@ async fn paths_methods_and_queries_that_name_nothing_are_refused() {
         let answer = world.send((method, path), &[JSON], b"{}").await;
         assert_problem(&answer, 400, "malformed", path);
     }
+    world.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_query_or_a_method_that_is_none_of_ours_is_refused() {
+    let world = World::open().await;
     for query in [
         "limit=0",
         "limit=101",

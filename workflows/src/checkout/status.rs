@@ -157,10 +157,10 @@ impl CheckoutStatus {
             updates
                 .push(HOLD_EXPIRES_AT.value_set(Timestamp::from(std::time::SystemTime::from(at))));
         }
-        if let Some(problem) = &self.problem {
+        // For the same reason only what is over has a reason: a payment that was declined may yet
+        // be followed by one that is not.
+        if let (Some(problem), true) = (&self.problem, state.finished()) {
             updates.push(FAILURE_REASON.value_set(problem.code().to_owned()));
-        } else if previous.get(&FAILURE_REASON).is_some() {
-            updates.push(FAILURE_REASON.value_unset());
         }
         updates
     }

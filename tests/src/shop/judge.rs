@@ -1,0 +1,201 @@
+//! What became of a shop: its database, the card network's own books, the engine, and whether they
+//! agree. Nothing here changes anything.
+
+use std::collections::BTreeMap;
+
+use domain::CheckoutId;
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+use store::law::{self, When};
+use temporalio_client::WorkflowCountOptions;
+use uuid::Uuid;
+
+use super::Shop;
+use crate::eventually;
+
+/// What the card network's own ledger says of one payment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payment {
+    /// How often money was set aside.
+    pub authorizations: i64,
+    /// How often it was taken.
+    pub captures: i64,
+    /// How often it was let go.
+    pub voids: i64,
+    /// How often it was paid back.
+    pub refunds: i64,
+}
+
+impl Shop {
+    /// (available, reserved, sold) of a SKU.
+    pub async fn counters(&self, sku: &str) -> (i64, i64, i64) {
+        sqlx::query_as("SELECT available, reserved, sold FROM inventory WHERE sku = $1")
+            .bind(sku)
+            .fetch_one(&self.db)
+            .await
+            .expect("a SKU in stock")
+    }
+
+    /// Where the order of a checkout stands in the database.
+    pub async fn order_state(&self, checkout: CheckoutId) -> Option<String> {
+        sqlx::query_scalar("SELECT state FROM customer_order WHERE id = $1")
+            .bind(checkout.uuid())
+            .fetch_optional(&self.db)
+            .await
+            .expect("a query")
+    }
+
+    /// Where the hold of a checkout stands in the database.
+    pub async fn hold_state(&self, checkout: CheckoutId) -> Option<String> {
+        sqlx::query_scalar("SELECT state FROM reservation WHERE checkout_id = $1")
+            .bind(checkout.uuid())
+            .fetch_optional(&self.db)
+            .await
+            .expect("a query")
+    }
+
+    /// The one checkout that is under way, once there is one.
+    pub async fn under_way(&self) -> CheckoutId {
+        eventually("a checkout is under way", || async {
+            sqlx::query_scalar::<_, Uuid>("SELECT id FROM checkout WHERE finished_at IS NULL")
+                .fetch_optional(&self.db)
+                .await
+                .expect("a query")
+                .map(CheckoutId::from)
+        })
+        .await
+    }
+
+    /// What the card network's ledger says of a checkout's payment.
+    pub async fn payment(&self, checkout: CheckoutId) -> Payment {
+        let entries = self.ledger(checkout).await;
+        let count = |kind: &str| {
+            i64::try_from(entries.iter().filter(|entry| entry["kind"] == kind).count())
+                .expect("few")
+        };
+        Payment {
+            authorizations: count("authorized"),
+            captures: count("captured"),
+            voids: count("voided"),
+            refunds: count("refunded"),
+        }
+    }
+
+    /// What the card network's ledger says of all payments together.
+    pub async fn network_totals(&self) -> Payment {
+        let url = format!("{}/ledger?limit=1", self.paysim_url);
+        let body: Value =
+            self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let totals = body["totals"].as_array().expect("totals");
+        let count = |kind: &str| {
+            totals
+                .iter()
+                .filter(|total| total["kind"] == kind)
+                .filter_map(|total| total["count"].as_i64())
+                .sum()
+        };
+        Payment {
+            authorizations: count("authorized"),
+            captures: count("captured"),
+            voids: count("voided"),
+            refunds: count("refunded"),
+        }
+    }
+
+    /// The card network's ledger entries of a checkout's payment.
+    pub async fn ledger(&self, checkout: CheckoutId) -> Vec<Value> {
+        let url = format!("{}/ledger?payment_id={}", self.paysim_url, checkout.payment());
+        let body: Value =
+            self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        body["entries"].as_array().expect("entries").clone()
+    }
+
+    /// Every table with a digest of everything in it. Two that are equal mean that nothing changed.
+    pub async fn contents(&self) -> BTreeMap<String, String> {
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                .fetch_all(&self.db)
+                .await
+                .expect("tables");
+        let mut contents = BTreeMap::new();
+        for table in tables {
+            // The name comes from the database's own list of its tables.
+            let digest = AssertSqlSafe(format!(
+                r#"SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') FROM "{table}" t"#
+            ));
+            let digest = sqlx::query_scalar(digest).fetch_one(&self.db).await.expect("a digest");
+            contents.insert(table, digest);
+        }
+        contents
+    }
+
+    /// Claims that everything has come to rest and every law holds, in our books and against the card
+    /// network's. To be called at the end of every test.
+    pub async fn assert_lawful(&self) {
+        eventually("no checkout is under way", || async {
+            let busy: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM customer_order o JOIN checkout c USING (id) WHERE c.finished_at IS NULL",
+            )
+            .fetch_one(&self.db)
+            .await
+            .expect("a count");
+            (busy == 0).then_some(())
+        })
+        .await;
+        self.assert_engine_is_done().await;
+        self.assert_books_agree().await;
+        let mut conn = self.db.acquire().await.expect("a connection");
+        let breaches =
+            law::breaches(&mut conn, When::Quiet).await.expect("the laws can be checked");
+        assert!(breaches.is_empty(), "broken laws: {breaches:#?}");
+    }
+
+    /// No checkout runs on in the engine, to itself, after its work is done.
+    async fn assert_engine_is_done(&self) {
+        let query = "WorkflowType = 'checkout' AND ExecutionStatus = 'Running'";
+        eventually("no checkout runs in the engine", || async {
+            let running =
+                self.engine.count_workflows(query, WorkflowCountOptions::default()).await.ok()?;
+            (running.count() == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// The card network's ledger, payment by payment, equals what we wrote down.
+    async fn assert_books_agree(&self) {
+        let ours: Vec<(Uuid, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT id, authorized_minor, captured_minor, voided_minor, refunded_minor FROM payment",
+        )
+        .fetch_all(&self.db)
+        .await
+        .expect("payments");
+        let url = format!("{}/ledger/summary", self.paysim_url);
+        let theirs: Value =
+            self.http.get(url).send().await.expect("a summary").json().await.expect("JSON");
+        for payment in theirs["payments"].as_array().expect("payments") {
+            let known = |(id, ..): &(Uuid, i64, i64, i64, i64)| {
+                payment["payment_id"] == CheckoutId::from(*id).payment().to_string()
+            };
+            assert!(
+                ours.iter().any(known),
+                "the card network has a payment that we do not: {payment:#}"
+            );
+        }
+        for (id, authorized, captured, voided, refunded) in ours {
+            let entries = self.ledger(CheckoutId::from(id)).await;
+            let sum = |kind: &str| -> i64 {
+                entries
+                    .iter()
+                    .filter(|entry| entry["kind"] == kind)
+                    .map(|entry| entry["amount"].as_i64().expect("an amount"))
+                    .sum()
+            };
+            assert_eq!(
+                (sum("authorized"), sum("captured"), sum("voided"), sum("refunded")),
+                (authorized, captured, voided, refunded),
+                "the card network's books of {} differ from ours",
+                CheckoutId::from(id).payment(),
+            );
+        }
+    }
+}
