@@ -133,11 +133,8 @@ impl Payments {
         attempt: Attempt,
         intent: &Intent,
     ) -> Result<bool, store::Error> {
-        let mut tx = self.pool.begin().await?;
-        let noted =
-            payment::note_provider_ref(&mut tx, payment_id, attempt, intent.id.as_str()).await?;
-        tx.commit().await?;
-        Ok(noted)
+        let mut conn = self.pool.acquire().await?;
+        payment::note_provider_ref(&mut conn, payment_id, attempt, intent.id.as_str()).await
     }
 
     /// Writes the provider's word down. An attempt that was undone meanwhile stays undone.

@@ -1,6 +1,6 @@
 //! The yardstick: a workflow with a checkout's shape and none of its work. The same number of steps
-//! in the same kind, the same one upsert, the same child left open; every step does nothing. What it
-//! costs is what the engine charges for a checkout before we do anything.
+//! in the same kind, the same one upsert, and the same sleeping workflow left behind; every step does
+//! nothing. What it costs is what the engine charges for a checkout before we do anything.
 #![expect(
     clippy::unused_async,
     reason = "a step is async as a checkout's is, and has nothing to wait for"
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::{ActivityDefinition, search_attributes::SearchAttributeKey};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
-    ChildWorkflowOptions, LocalActivityOptions, ParentClosePolicy, WorkflowContext,
-    WorkflowContextView, WorkflowResult,
+    LocalActivityOptions, WorkflowContext, WorkflowContextView, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
 
+/// What it leaves behind, as a sale leaves its fulfilment: asleep, so no worker needs to know it.
+pub(crate) const SEQUEL: &str = "bare_sequel";
 /// Apart from the shop's, so that no worker serves both.
 pub(crate) const TASK_QUEUE: &str = "bench-bare";
 /// Registered by the shop's workers, and of the type that a checkout upserts.
@@ -64,22 +65,19 @@ impl Bare {
 pub(crate) struct BareInput {
     /// Its own id.
     pub(crate) id: String,
-    /// Whether it leaves a child open, as a checkout does.
-    pub(crate) child: bool,
 }
 
 /// A checkout's shape.
 #[workflow]
 pub(crate) struct BareWorkflow {
-    input: BareInput,
     done: bool,
 }
 
 #[workflow_methods]
 impl BareWorkflow {
     #[init]
-    fn new(_ctx: &WorkflowContextView, input: BareInput) -> Self {
-        Self { input, done: false }
+    fn new(_ctx: &WorkflowContextView, _input: BareInput) -> Self {
+        Self { done: false }
     }
 
     #[run(name = "bare")]
@@ -92,14 +90,6 @@ impl BareWorkflow {
         Self::step(ctx, Bare::settle).await?;
         ctx.state_mut(|s| s.done = true);
         ctx.upsert_search_attributes([STATE.value_set("completed".to_owned())]);
-        let BareInput { id, child } = ctx.state(|s| s.input.clone());
-        if child {
-            let options = ChildWorkflowOptions::builder()
-                .workflow_id(child_id(&id))
-                .parent_close_policy(ParentClosePolicy::Abandon)
-                .build();
-            drop(ctx.start_child_workflow(BareChildWorkflow::run, (), options).await);
-        }
         let handlers = ctx.clone();
         ctx.wait_condition(move |_| handlers.all_handlers_finished()).await?;
         Ok(())
@@ -120,23 +110,4 @@ impl BareWorkflow {
         ctx.execute_local_activity(activity, (), options).await?;
         Ok(())
     }
-}
-
-/// Left open, as a sale leaves its fulfilment open.
-#[workflow]
-#[derive(Default)]
-pub(crate) struct BareChildWorkflow;
-
-#[workflow_methods]
-impl BareChildWorkflow {
-    #[run(name = "bare_child")]
-    pub(crate) async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
-        ctx.wait_condition(|_| false).await?;
-        Ok(())
-    }
-}
-
-/// The id of the child that a bare workflow leaves open.
-pub(crate) fn child_id(id: &str) -> String {
-    format!("{id}-child")
 }

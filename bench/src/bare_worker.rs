@@ -11,7 +11,7 @@ use temporalio_sdk::{
 use tokio::net::TcpListener;
 
 use crate::{
-    bare::{Bare, BareChildWorkflow, BareWorkflow, TASK_QUEUE},
+    bare::{Bare, BareWorkflow, TASK_QUEUE},
     engine, told_to_stop,
 };
 
@@ -37,7 +37,6 @@ pub(crate) async fn run(ready_listen: SocketAddr) -> anyhow::Result<()> {
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(DRAIN)
         .register_workflow::<BareWorkflow>()?
-        .register_workflow::<BareChildWorkflow>()?
         .register_activities(Bare)
         .build();
     let mut worker = Worker::new(&runtime, client, options)?;

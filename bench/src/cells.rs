@@ -12,16 +12,16 @@ pub(crate) enum Kind {
     Checkout,
     /// The bare workflow of the same shape.
     Bare,
-    /// The same without the child that it leaves open.
-    BareAlone,
 }
 
 impl Kind {
+    /// In the order of their turns.
+    pub(crate) const ALL: [Self; 2] = [Self::Checkout, Self::Bare];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Checkout => "checkout",
             Self::Bare => "bare",
-            Self::BareAlone => "bare, no child",
         }
     }
 }

@@ -5,13 +5,18 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, RpcOptions,
-    UntypedWorkflow, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
-    WorkflowUpdateWithStartOptions,
+    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, NamespacedClient as _,
+    RpcOptions, UntypedWorkflow, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
+    WorkflowUpdateWithStartOptions, grpc::WorkflowService as _,
+};
+use temporalio_common::protos::temporal::api::{
+    common::v1::WorkflowType, taskqueue::v1::TaskQueue,
+    workflowservice::v1::StartWorkflowExecutionRequest,
 };
 use tokio::time::{Instant, sleep, timeout};
+use tonic::IntoRequest as _;
 
-use crate::bare::{BareInput, BareWorkflow, TASK_QUEUE};
+use crate::bare::{BareInput, BareWorkflow, SEQUEL, TASK_QUEUE};
 
 /// As the API waits for a checkout that was started with `Prefer: wait=20`.
 const WAIT: Duration = Duration::from_secs(20);
@@ -19,8 +24,8 @@ const WAIT: Duration = Duration::from_secs(20);
 const TASK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Started, and its first task scheduled, started and completed.
-const BEGUN: usize = 4;
+/// As long as a fulfilment sleeps.
+const SLEEP: Duration = Duration::from_hours(3 * 24);
 
 /// How long a history is.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -60,27 +65,38 @@ pub(crate) async fn run_bare(client: &Client, input: BareInput) -> anyhow::Resul
     Ok(())
 }
 
+/// Starts the workflow that a bare one leaves behind, as the shop's relay starts a fulfilment.
+pub(crate) async fn leave_sleeping(client: &Client, id: String) -> anyhow::Result<()> {
+    let start = StartWorkflowExecutionRequest {
+        namespace: client.namespace(),
+        request_id: id.clone(),
+        workflow_id: format!("{id}-sequel"),
+        workflow_type: Some(WorkflowType { name: SEQUEL.to_owned() }),
+        task_queue: Some(TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() }),
+        workflow_start_delay: Some(SLEEP.try_into()?),
+        ..Default::default()
+    };
+    client.connection().clone().start_workflow_execution(start.into_request()).await?;
+    Ok(())
+}
+
 /// The weight of a workflow that is about to close, once it has.
 pub(crate) async fn weigh_closed(client: &Client, id: &str) -> anyhow::Result<Weight> {
-    weigh(client, id, |running, _| !running).await
+    weigh(client, id, |running| !running).await
 }
 
-/// The weight of a workflow that waits, once it has done its first task.
-pub(crate) async fn weigh_begun(client: &Client, id: &str) -> anyhow::Result<Weight> {
-    weigh(client, id, |running, events| running && events >= BEGUN).await
+/// The weight of a workflow that sleeps.
+pub(crate) async fn weigh_asleep(client: &Client, id: &str) -> anyhow::Result<Weight> {
+    weigh(client, id, |running| running).await
 }
 
-async fn weigh(
-    client: &Client,
-    id: &str,
-    ripe: impl Fn(bool, usize) -> bool,
-) -> anyhow::Result<Weight> {
+async fn weigh(client: &Client, id: &str, ripe: impl Fn(bool) -> bool) -> anyhow::Result<Weight> {
     let handle = client.get_workflow_handle::<UntypedWorkflow>(id.to_owned());
     let began = Instant::now();
     loop {
         let found = handle.describe(WorkflowDescribeOptions::default()).await?;
         let running = found.close_time().is_none();
-        if ripe(running, found.history_length()) {
+        if ripe(running) {
             let info = found
                 .raw()
                 .workflow_execution_info

@@ -37,7 +37,6 @@ pub(crate) struct Weights {
     pub(crate) checkout: Vec<Weight>,
     pub(crate) fulfilment: Vec<Weight>,
     pub(crate) bare: Vec<Weight>,
-    pub(crate) bare_child: Vec<Weight>,
 }
 
 /// What must hold after any run.

@@ -23,8 +23,6 @@ pub use clap::Parser;
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::cells::Kind;
-
 /// Boxed, so that the binary does not compile the whole engine a second time.
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
@@ -70,20 +68,9 @@ pub(crate) struct Options {
     /// How often each cell is measured; medians are reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=50))]
     pub(crate) rounds: u16,
-    /// Measure the bare workflow without its child too, to see what an open fulfilment costs
-    #[arg(long)]
-    pub(crate) without_child: bool,
     /// Write everything that was measured to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-}
-
-impl Options {
-    /// In the order of their turns.
-    pub(crate) fn kinds(&self) -> &'static [Kind] {
-        let all = &[Kind::Checkout, Kind::Bare, Kind::BareAlone];
-        if self.without_child { all } else { &all[..2] }
-    }
 }
 
 /// What came of it.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     Done, Options, Tell,
-    bare::{self, BareInput},
+    bare::BareInput,
     cells::{Cell, Kind, count, percentile},
     engine,
     findings::{Findings, Verdict, Weights},
@@ -25,6 +25,8 @@ const WARM_UP: u32 = 40;
 const WARM_UP_CLIENTS: u16 = 4;
 /// How many carts are filled at the same time.
 const ENTERING: u16 = 8;
+/// As many as the shop's relay starts side by side.
+const RELAYED: u16 = 16;
 /// How many histories of each kind are weighed.
 const WEIGHED: usize = 20;
 /// Beside its own time a cell may take as long to prepare; more means that something hangs.
@@ -40,7 +42,7 @@ pub(crate) async fn run(mut options: Options, tell: Tell) -> anyhow::Result<Done
     let cells = options.workers.len()
         * options.clients.len()
         * usize::from(options.rounds)
-        * options.kinds().len();
+        * Kind::ALL.len();
     let each = Duration::from_secs(options.seconds) + CELL_SLACK;
     let limit = START_LIMIT + each * u32::try_from(cells).context("too many cells")?;
     timeout(limit, measure(options, cells, tell))
@@ -76,7 +78,7 @@ async fn measure(options: Options, cells: usize, tell: Tell) -> anyhow::Result<D
         at_rest.push((workers, rest::used(&stack).await?));
         for round in 1..=options.rounds {
             for &clients in &options.clients {
-                for &kind in options.kinds() {
+                for kind in Kind::ALL {
                     found.push(bench.cell(&stack, kind, workers, clients, round).await?);
                 }
             }
@@ -137,7 +139,7 @@ impl Bench {
         let customers = std::mem::take(&mut self.customers);
         let sold = self.buy(stack, customers, WARM_UP_CLIENTS).await;
         ensure!(sold.failed == 0, "the shop does not sell: {}", sold.errors.join("; "));
-        let bare = self.run_bare(WARM_UP, WARM_UP_CLIENTS, true).await;
+        let bare = self.run_bare(WARM_UP, WARM_UP_CLIENTS).await;
         ensure!(bare.failed == 0, "the bare workflow does not run: {}", bare.errors.join("; "));
         Ok(())
     }
@@ -163,8 +165,9 @@ impl Bench {
                 self.customers = std::mem::take(&mut sold.left);
                 (sold.elapsed, sold.latencies_ms, sold.failed, sold.errors)
             }
-            Kind::Bare | Kind::BareAlone => {
-                let bare = self.run_bare(self.checkouts, clients, kind == Kind::Bare).await;
+            Kind::Bare => {
+                let bare = self.run_bare(self.checkouts, clients).await;
+                self.leave_sequels(&bare.done).await?;
                 (bare.elapsed, bare.latencies_ms, bare.failed, bare.errors)
             }
         };
@@ -252,15 +255,9 @@ impl Bench {
         sold
     }
 
-    async fn run_bare(
-        &mut self,
-        wanted: u32,
-        clients: u16,
-        child: bool,
-    ) -> Driven<BareInput, String> {
-        let inputs = (0..wanted)
-            .map(|_| BareInput { id: format!("bare-{}", Uuid::new_v4()), child })
-            .collect();
+    async fn run_bare(&mut self, wanted: u32, clients: u16) -> Driven<BareInput, String> {
+        let inputs =
+            (0..wanted).map(|_| BareInput { id: format!("bare-{}", Uuid::new_v4()) }).collect();
         let engine = self.engine.clone();
         let done = drive(inputs, clients, self.limit, move |input: BareInput| {
             let engine = engine.clone();
@@ -271,10 +268,19 @@ impl Bench {
         })
         .await;
         self.failed += done.failed;
-        if child {
-            keep(&mut self.last.bare, &done.done);
-        }
+        keep(&mut self.last.bare, &done.done);
         done
+    }
+
+    async fn leave_sequels(&self, ids: &[String]) -> anyhow::Result<()> {
+        let engine = self.engine.clone();
+        let left = drive(ids.iter().cloned().collect(), RELAYED, CELL_SLACK, move |id| {
+            let engine = engine.clone();
+            async move { engine::leave_sleeping(&engine, id).await }
+        })
+        .await;
+        ensure!(left.failed == 0, "no sequel could be left: {}", left.errors.join("; "));
+        Ok(())
     }
 
     async fn weigh(&self) -> anyhow::Result<Weights> {
@@ -283,11 +289,10 @@ impl Bench {
             weights.checkout.push(engine::weigh_closed(&self.engine, &id.to_string()).await?);
             weights
                 .fulfilment
-                .push(engine::weigh_begun(&self.engine, &id.order().to_string()).await?);
+                .push(engine::weigh_asleep(&self.engine, &id.order().to_string()).await?);
         }
         for id in &self.last.bare {
             weights.bare.push(engine::weigh_closed(&self.engine, id).await?);
-            weights.bare_child.push(engine::weigh_begun(&self.engine, &bare::child_id(id)).await?);
         }
         Ok(weights)
     }

@@ -92,7 +92,7 @@ fn checkouts(page: &mut String, options: &Options, findings: &Findings) {
             let of = |kind| Rounds::of(&findings.cells, kind, workers, clients);
             let ratio =
                 of(Kind::Checkout).ratio(&of(Kind::Bare), |cell| cell.cpu(&ENGINE_AND_WORKERS));
-            for &kind in options.kinds() {
+            for kind in Kind::ALL {
                 let rounds = of(kind);
                 let cpu = |parts: &[Part]| rounds.median(|cell| cell.cpu(parts));
                 let shown =
@@ -163,7 +163,6 @@ fn histories(page: &mut String, findings: &Findings) {
         ("checkout", &weights.checkout),
         ("its fulfilment, begun", &weights.fulfilment),
         ("bare", &weights.bare),
-        ("its child, begun", &weights.bare_child),
     ];
     for (name, weights) in all {
         let typical = typical(weights);

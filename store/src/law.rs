@@ -116,6 +116,13 @@ pub const LAWS: &[Law] = &[
                 <> (SELECT count(*) FROM outbox WHERE topic = 'order.paid')",
     },
     Law {
+        claim: "no event waits in the outbox for longer than five minutes",
+        when: When::Always,
+        sql: "
+            SELECT topic || ' ' || cause FROM outbox
+            WHERE carried_at IS NULL AND created_at < now() - interval '5 minutes'",
+    },
+    Law {
         claim: "an order's events are numbered without a gap",
         when: When::Always,
         sql: "

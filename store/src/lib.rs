@@ -12,6 +12,7 @@ pub mod checkout;
 pub mod inventory;
 pub mod law;
 pub mod order;
+pub mod outbox;
 pub mod payment;
 
 use sqlx::{migrate::Migrator, postgres::PgPoolOptions};

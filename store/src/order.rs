@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     Error,
     inventory::{self, Committed, StockLine},
+    outbox,
 };
 
 /// How opening an order ended.
@@ -127,7 +128,7 @@ pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<
                 AND EXISTS (SELECT FROM cart WHERE customer_id = $2 AND checkout_id = $1)
         ), event AS (
             INSERT INTO outbox (topic, cause, payload)
-            SELECT 'order.paid', $3, jsonb_build_object(
+            SELECT $4, $3, jsonb_build_object(
                 'order_id', $3::text, 'total', jsonb_build_object('minor', total_minor, 'currency', currency)
             )
             FROM customer_order WHERE id = $1
@@ -138,6 +139,7 @@ pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<
         checkout_id.uuid(),
         checkout.customer_id,
         checkout_id.order().to_string(),
+        outbox::ORDER_PAID,
     )
     .execute(&mut *conn)
     .await?;
@@ -352,7 +354,7 @@ pub(crate) async fn find(
     order_id: OrderId,
 ) -> Result<Option<Order>, Error> {
     let state = sqlx::query_scalar!(
-        "SELECT state FROM customer_order WHERE id = $1 FOR UPDATE",
+        "SELECT state FROM customer_order WHERE id = $1 FOR NO KEY UPDATE",
         order_id.uuid()
     )
     .fetch_optional(conn)

@@ -121,8 +121,8 @@ pub async fn begin_attempt(
     method: &PaymentMethod,
     hold_at_least_ms: u64,
 ) -> Result<Begun, Error> {
-    let closed = lock(conn, payment_id).await?.closed;
-    match find_attempt(conn, payment_id, attempt).await? {
+    let closed = mint(conn, payment_id).await?;
+    match attempts(conn, payment_id).await?.into_iter().find(|row| row.attempt == attempt) {
         // What the issuer said stands, whatever happened since.
         Some(row) if !closed || row.state == AttemptState::Declined => {
             return Ok(Begun::Open { row, hold_expires_at: None });
@@ -159,13 +159,14 @@ pub async fn note_provider_ref(
     attempt: Attempt,
     provider_ref: &str,
 ) -> Result<bool, Error> {
-    if lock(conn, payment_id).await?.closed {
-        return Ok(false);
-    }
     sqlx::query!(
         r#"
-        UPDATE payment_attempt SET provider_ref = $3
-        WHERE payment_id = $1 AND attempt = $2 AND (provider_ref IS NULL OR provider_ref = $3)
+        WITH open AS MATERIALIZED (
+            SELECT id FROM payment WHERE id = $1 AND closed_at IS NULL FOR NO KEY UPDATE
+        )
+        UPDATE payment_attempt a SET provider_ref = $3 FROM open
+        WHERE a.payment_id = open.id AND a.attempt = $2
+            AND (a.provider_ref IS NULL OR a.provider_ref = $3)
         "#,
         payment_id.uuid(),
         i64::from(attempt),
@@ -186,16 +187,14 @@ pub async fn decide(
     state: AttemptState,
     decline_code: Option<&str>,
 ) -> Result<AttemptRow, Error> {
-    let payment = lock(conn, payment_id).await?;
-    let row = find_attempt(conn, payment_id, attempt).await?.ok_or_else(|| {
-        Error::Broken(format!("attempt {attempt} of {payment_id} was never begun"))
-    })?;
+    let (amount, row) = lock(conn, payment_id, attempt).await?;
     if let Some(provider_ref) = &row.provider_ref {
         let entries: &[EntryKind] = match (state, row.state) {
             (AttemptState::Approved, AttemptState::Closed) => {
                 &[EntryKind::Authorized, EntryKind::Voided]
             }
             (AttemptState::Approved, _) => &[EntryKind::Authorized],
+            (AttemptState::Captured, AttemptState::Approved) => &[EntryKind::Captured],
             (AttemptState::Captured, _) => &[EntryKind::Authorized, EntryKind::Captured],
             (
                 AttemptState::Started
@@ -206,7 +205,7 @@ pub async fn decide(
             ) => &[],
         };
         for kind in entries {
-            book(conn, payment_id, attempt, *kind, payment.amount, provider_ref).await?;
+            book(conn, payment_id, attempt, *kind, amount, provider_ref).await?;
         }
     }
     let moves = match row.state {
@@ -214,12 +213,11 @@ pub async fn decide(
         AttemptState::Approved => matches!(state, AttemptState::Captured | AttemptState::Closed),
         AttemptState::Captured | AttemptState::Declined | AttemptState::Closed => false,
     };
-    if moves {
-        set_state(conn, payment_id, attempt, state, decline_code).await?;
+    if !moves {
+        return Ok(row);
     }
-    find_attempt(conn, payment_id, attempt)
-        .await?
-        .ok_or_else(|| Error::Broken(format!("attempt {attempt} of {payment_id} disappeared")))
+    set_state(conn, payment_id, attempt, state, decline_code).await?;
+    Ok(AttemptRow { state, decline_code: decline_code.map(str::to_owned), ..row })
 }
 
 /// Closes a payment: no attempt may begin or be confirmed after this, and the sale cannot become
@@ -236,7 +234,7 @@ pub async fn close(
             OrderState::Paid | OrderState::Shipped | OrderState::Delivered | OrderState::Refunded,
         ) => return Ok(None),
     }
-    lock(conn, payment_id).await?;
+    mint(conn, payment_id).await?;
     sqlx::query!(
         "UPDATE payment SET closed_at = coalesce(closed_at, now()) WHERE id = $1",
         payment_id.uuid()
@@ -254,16 +252,14 @@ pub async fn book_undone(
     attempt: Attempt,
     refunded: bool,
 ) -> Result<(), Error> {
-    let payment = lock(conn, payment_id).await?;
-    let Some(row) = find_attempt(conn, payment_id, attempt).await? else { return Ok(()) };
+    let (amount, row) = lock(conn, payment_id, attempt).await?;
     if let Some(provider_ref) = &row.provider_ref {
         if refunded {
             for kind in [EntryKind::Authorized, EntryKind::Captured, EntryKind::Refunded] {
-                book(conn, payment_id, attempt, kind, payment.amount, provider_ref).await?;
+                book(conn, payment_id, attempt, kind, amount, provider_ref).await?;
             }
         } else if row.state == AttemptState::Approved {
-            book(conn, payment_id, attempt, EntryKind::Voided, payment.amount, provider_ref)
-                .await?;
+            book(conn, payment_id, attempt, EntryKind::Voided, amount, provider_ref).await?;
         }
     }
     if matches!(
@@ -281,15 +277,22 @@ pub async fn find(
     payment_id: PaymentId,
     attempt: Attempt,
 ) -> Result<(Money, AttemptRow), Error> {
-    let payment =
-        sqlx::query!("SELECT amount_minor, currency FROM payment WHERE id = $1", payment_id.uuid())
-            .fetch_optional(&mut *conn)
-            .await?;
-    let row = find_attempt(conn, payment_id, attempt).await?;
-    match (payment, row) {
-        (Some(payment), Some(row)) => Ok((money(payment.amount_minor, &payment.currency)?, row)),
-        _ => Err(Error::Broken(format!("attempt {attempt} of {payment_id} was never begun"))),
-    }
+    let row = sqlx::query!(
+        r#"
+        SELECT p.amount_minor, p.currency, a.state, a.provider_ref, a.decline_code
+        FROM payment p JOIN payment_attempt a ON a.payment_id = p.id
+        WHERE p.id = $1 AND a.attempt = $2
+        "#,
+        payment_id.uuid(),
+        i64::from(attempt),
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::Broken(format!("attempt {attempt} of {payment_id} was never begun")))?;
+    let state = AttemptState::parse(&row.state)?;
+    let (provider_ref, decline_code) = (row.provider_ref, row.decline_code);
+    let amount = money(row.amount_minor, &row.currency)?;
+    Ok((amount, AttemptRow { attempt, state, provider_ref, decline_code }))
 }
 
 /// Those of the checkouts whose payment may still take, or has taken, money.
@@ -337,37 +340,41 @@ pub async fn attempts(
         .collect()
 }
 
-struct LockedPayment {
-    amount: Money,
-    closed: bool,
-}
-
-/// Takes the payment's lock, minting its row from the order on first use.
-async fn lock(conn: &mut PgConnection, payment_id: PaymentId) -> Result<LockedPayment, Error> {
-    let row = sqlx::query!(
+/// Takes the payment's lock, minting its row from the order on first use. Whether it is closed.
+async fn mint(conn: &mut PgConnection, payment_id: PaymentId) -> Result<bool, Error> {
+    let minted = sqlx::query!(
         r#"
         INSERT INTO payment (id, amount_minor, currency)
         SELECT id, total_minor, currency FROM customer_order WHERE id = $1
-        ON CONFLICT (id) DO UPDATE SET amount_minor = payment.amount_minor
-        RETURNING amount_minor, currency, closed_at
+        ON CONFLICT (id) DO NOTHING
         "#,
+        payment_id.uuid()
+    )
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if minted == 1 {
+        return Ok(false);
+    }
+    sqlx::query_scalar!(
+        r#"SELECT closed_at IS NOT NULL AS "closed!" FROM payment WHERE id = $1 FOR NO KEY UPDATE"#,
         payment_id.uuid()
     )
     .fetch_optional(conn)
     .await?
-    .ok_or_else(|| Error::Broken(format!("{payment_id} has no order")))?;
-    Ok(LockedPayment {
-        amount: money(row.amount_minor, &row.currency)?,
-        closed: row.closed_at.is_some(),
-    })
+    .ok_or_else(|| Error::Broken(format!("{payment_id} has no order")))
 }
 
-async fn find_attempt(
+/// Takes the payment's lock, and then reads: what was waited for is seen as it is after the wait.
+async fn lock(
     conn: &mut PgConnection,
     payment_id: PaymentId,
     attempt: Attempt,
-) -> Result<Option<AttemptRow>, Error> {
-    Ok(attempts(conn, payment_id).await?.into_iter().find(|row| row.attempt == attempt))
+) -> Result<(Money, AttemptRow), Error> {
+    sqlx::query!("SELECT FROM payment WHERE id = $1 FOR NO KEY UPDATE", payment_id.uuid())
+        .execute(&mut *conn)
+        .await?;
+    find(conn, payment_id, attempt).await
 }
 
 async fn set_state(

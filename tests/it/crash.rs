@@ -9,9 +9,11 @@ use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgTransaction};
+use temporalio_client::WorkflowFetchHistoryOptions;
 use tests::{Answer, Customer, Payment, Shop, Spec, eventually};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+use workflows::CheckoutWorkflow;
 
 /// Longer than any test waits: the card network's answer never comes.
 const NEVER: Duration = Duration::from_secs(120);
@@ -87,6 +89,60 @@ async fn recovery_from_a_killed_worker_takes_seconds() {
     let worst = all[all.len() - 1];
     eprintln!("all {} kills: p50 {:.1?}, worst {worst:.1?}", all.len(), all[all.len() / 2]);
     assert!(worst <= WORST, "{worst:?}");
+    shop.assert_lawful().await;
+}
+
+/// The worker dies while the sale is being committed, with none of it in the history yet. The repeated
+/// task meets the cancellation first, goes about undoing, and finds that there is a sale.
+#[tokio::test]
+async fn a_cancellation_that_overtakes_a_sale_after_a_crash_is_told_of_the_sale() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let checkout = ada.start(&Uuid::new_v4().to_string(), json!({})).await.checkout();
+    // The database works on a commit whose client is gone.
+    sqlx::raw_sql(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON outbox DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    )
+    .execute(&shop.db)
+    .await
+    .expect("a slow commit");
+    let paying = {
+        let ada = ada.clone();
+        tokio::spawn(async move { ada.pay(checkout, "pm_card_visa").await })
+    };
+    eventually("the sale is being committed", || async {
+        sqlx::query_scalar::<_, i32>(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'",
+        )
+        .fetch_optional(&shop.db)
+        .await
+        .expect("a query")
+    })
+    .await;
+    let cancelling = {
+        let ada = ada.clone();
+        tokio::spawn(async move { ada.cancel(checkout).await })
+    };
+    shop.kill_worker(0);
+    eventually("the sale is final", || async {
+        (shop.order_state(checkout).await.as_deref() == Some("paid")).then_some(())
+    })
+    .await;
+    shop.start_worker(0);
+
+    let (paid, cancelled) =
+        (paying.await.expect("an answer"), cancelling.await.expect("an answer"));
+    assert_eq!(paid.state(), Some("completed"), "{:#}", paid.body);
+    assert_eq!(cancelled.code(), Some("invalid_state"), "{:#}", cancelled.body);
+    assert_eq!(cancelled.state(), Some("completed"), "{:#}", cancelled.body);
+    // The workflow had let it in, so the undoing did begin.
+    assert!(history(&shop, checkout).await.contains(r#""name":"cancel""#));
+    assert_eq!(shop.payment(checkout).await, ONCE);
+    assert_eq!(shop.counters("MUG-1").await, (0, 0, 1));
+    shop.fulfilment(checkout).await;
     shop.assert_lawful().await;
 }
 
@@ -232,6 +288,15 @@ async fn fifty_with_a_kill(workers: usize) {
     );
     assert_eq!(shop.counters("MUG-1").await, (0, 0, BUYERS));
     shop.assert_lawful().await;
+}
+
+/// What the engine wrote down of a checkout, as JSON.
+async fn history(shop: &Shop, checkout: CheckoutId) -> String {
+    let history = shop
+        .engine
+        .get_workflow_handle::<CheckoutWorkflow>(checkout.to_string())
+        .fetch_history(WorkflowFetchHistoryOptions::default());
+    String::from_utf8(history.to_json().await.expect("a history")).expect("JSON")
 }
 
 /// Checks out, and again under the same key for as long as the answer is to try again.

@@ -7,6 +7,7 @@ mod crash;
 mod expiry;
 mod faults;
 mod fields;
+mod fulfilment;
 mod grpc;
 mod idempotency;
 mod input;

@@ -11,7 +11,8 @@ use devstack::workspace_root;
 use domain::CheckoutId;
 use serde_json::{Value, json};
 use temporalio_client::{
-    UntypedWorkflow, WorkflowDescribeOptions, WorkflowFetchHistoryOptions, WorkflowHistory,
+    UntypedWorkflow, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowFetchHistoryOptions,
+    WorkflowHistory,
 };
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use tests::{PATIENCE, Shop, Spec, eventually, within};
@@ -92,7 +93,7 @@ async fn record_sales(shop: &Shop) {
     let ada = shop.customer().await.with("MUG-1", 2).await;
     let express = ada.buy("pm_card_visa").await.checkout();
     keep_checkout(shop, express, "completed_express").await;
-    keep(shop, &express.order().to_string(), None, "fulfilment").await;
+    keep_fulfilment(shop, express).await;
 
     let ada = ada.with("MUG-1", 1).await;
     let interactive = ada.start(&key(), json!({})).await.checkout();
@@ -218,6 +219,21 @@ async fn keep_checkout(shop: &Shop, checkout: CheckoutId, name: &str) {
     })
     .await;
     keep(shop, &checkout.to_string(), None, name).await;
+}
+
+/// The fulfilment of an order that needs none any more.
+async fn keep_fulfilment(shop: &Shop, checkout: CheckoutId) {
+    let id = checkout.order().to_string();
+    shop.fulfilment(checkout).await;
+    let handle = shop.engine.get_workflow_handle::<FulfilmentWorkflow>(id.clone());
+    handle.cancel(WorkflowCancelOptions::default()).await.expect("it is running");
+    eventually("the fulfilment has ended", || async {
+        let described =
+            handle.describe(WorkflowDescribeOptions::default()).await.expect("a workflow");
+        described.close_time()
+    })
+    .await;
+    keep(shop, &id, None, "fulfilment").await;
 }
 
 /// Writes a workflow's history down, an event a line.

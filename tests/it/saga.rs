@@ -235,6 +235,47 @@ async fn a_bug_in_settling_calls_for_people_and_the_sale_is_made_final_all_the_s
     .await;
 }
 
+#[tokio::test]
+async fn a_sale_that_nobody_has_announced_yet_is_fulfilled_once_somebody_does() {
+    // The worker within this test sells, and has no relay.
+    with_saboteur(async |shop, _| {
+        let sold = buy(shop).await.checkout();
+        assert_eq!(shop.order_state(sold).await.as_deref(), Some("paid"));
+        assert_eq!(shop.fulfilment_run(sold).await, None);
+
+        shop.start_worker(0);
+
+        shop.fulfilment(sold).await;
+    })
+    .await;
+}
+
+/// A task that was lost may still be on its way when what it did is undone elsewhere.
+#[tokio::test]
+async fn a_sale_that_is_being_undone_cannot_become_final() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    shop.fault("capture", "slow", Duration::from_secs(3)).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let buying = tokio::spawn(async move { ada.buy("pm_card_visa").await });
+    let checkout = shop.under_way().await;
+    tests::eventually("the order is placed", || async {
+        (shop.order_state(checkout).await.as_deref() == Some("placed")).then_some(())
+    })
+    .await;
+
+    let mut tx = shop.db.begin().await.expect("a transaction");
+    let undone = store::payment::close(&mut tx, checkout.payment()).await.expect("an answer");
+    let settled = store::order::settle(&mut tx, checkout).await;
+    tx.rollback().await.expect("a rollback");
+
+    assert!(undone.is_some(), "the sale was final before it was captured");
+    assert!(matches!(settled, Err(store::Error::Broken(_))), "{settled:?}");
+    assert_eq!(buying.await.expect("an answer").state(), Some("completed"));
+    assert_eq!(shop.payment(checkout).await, SOLD);
+    shop.assert_lawful().await;
+}
+
 const STOCK: i64 = 20;
 
 /// A shop whose one worker runs here, with somebody at its elbow.

@@ -8,10 +8,21 @@ use temporalio_client::{
     envconfig::LoadClientConfigProfileOptions,
     grpc::{OperatorService as _, WorkflowService as _},
 };
-use temporalio_common::protos::temporal::api::{
-    enums::v1::IndexedValueType,
-    operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
-    workflowservice::v1::{DescribeNamespaceRequest, RegisterNamespaceRequest},
+use temporalio_common::{
+    WorkflowDefinition,
+    protos::{
+        coresdk::AsJsonPayloadExt as _,
+        temporal::api::{
+            common::v1::WorkflowType,
+            enums::v1::{IndexedValueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
+            operatorservice::v1::{AddSearchAttributesRequest, ListSearchAttributesRequest},
+            sdk::v1::UserMetadata,
+            taskqueue::v1::TaskQueue,
+            workflowservice::v1::{
+                DescribeNamespaceRequest, RegisterNamespaceRequest, StartWorkflowExecutionRequest,
+            },
+        },
+    },
 };
 use tonic::{Code, IntoRequest as _};
 
@@ -20,6 +31,53 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a namespace made here keeps the histories of workflows that ended.
 const RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// A workflow that is to sleep from its start.
+pub(crate) struct Sleeper {
+    pub(crate) id: String,
+    /// Both are what the web UI shows of it before its first task.
+    pub(crate) summary: String,
+    pub(crate) details: String,
+    /// Unless somebody wakes it with an update.
+    pub(crate) first_task_in: Duration,
+}
+
+/// Starts a workflow whose first task is far off, once for its id, whatever became of it since. By
+/// the engine's own call, since the SDK's knows no delay.
+pub(crate) async fn start_sleeping<W>(
+    client: &Client,
+    workflow: W,
+    input: &W::Input,
+    sleeper: Sleeper,
+) -> anyhow::Result<()>
+where
+    W: WorkflowDefinition<Input: serde::Serialize>,
+{
+    let start = StartWorkflowExecutionRequest {
+        namespace: client.namespace(),
+        request_id: sleeper.id.clone(),
+        workflow_id: sleeper.id,
+        workflow_type: Some(WorkflowType { name: workflow.name().to_owned() }),
+        task_queue: Some(TaskQueue {
+            name: workflows::TASK_QUEUE.to_owned(),
+            ..Default::default()
+        }),
+        input: Some(input.as_json_payload()?.into()),
+        workflow_id_reuse_policy: WorkflowIdReusePolicy::RejectDuplicate as i32,
+        workflow_id_conflict_policy: WorkflowIdConflictPolicy::UseExisting as i32,
+        workflow_start_delay: Some(sleeper.first_task_in.try_into()?),
+        user_metadata: Some(UserMetadata {
+            summary: Some(sleeper.summary.as_json_payload()?),
+            details: Some(sleeper.details.as_json_payload()?),
+        }),
+        ..Default::default()
+    };
+    match client.connection().clone().start_workflow_execution(start.into_request()).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::AlreadyExists => Ok(()),
+        Err(status) => Err(status).context("the engine did not start a workflow"),
+    }
+}
 
 /// Connects by the SDK's own environment variables, waiting for a server that is still starting.
 pub(crate) async fn connect() -> anyhow::Result<Client> {

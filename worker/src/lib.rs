@@ -8,6 +8,7 @@ use clap::Parser as _;
 mod config;
 mod engine;
 mod health;
+mod relay;
 mod run;
 mod seed;
 

@@ -25,7 +25,7 @@ use workflows::{
     TASK_QUEUE, reservation_expiry,
 };
 
-use crate::{config::Run, engine, health::Health};
+use crate::{config::Run, engine, health::Health, relay};
 
 /// How long work that has begun may take to finish after the worker was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -74,7 +74,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .register_workflow::<FulfilmentWorkflow>()?
         .register_workflow::<ReservationExpiryWorkflow>()?
         .register_activities(Orders::new(pool.clone()))
-        .register_activities(Inventory::new(pool, payments.clone()))
+        .register_activities(Inventory::new(pool.clone(), payments.clone()))
         .register_activities(payments)
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
@@ -87,11 +87,13 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         draining.set_working(false);
         stop();
     });
+    let relay = tokio::spawn(relay::run(pool, client.clone()));
     let sweeper = tokio::spawn(keep_sweeping(client, config.sweep_sleep_max_ms));
     health.set_working(true);
     tracing::info!("worker takes work from {TASK_QUEUE}");
     let ended = worker.run().await;
     sweeper.abort();
+    relay.abort();
     ended.context("the worker stopped by itself")?;
     tracing::info!("worker stopped");
     Ok(())

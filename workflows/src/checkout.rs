@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
-    ChildWorkflowOptions, ParentClosePolicy, WaitConditionOptions, WorkflowCancellationToken,
-    WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+    WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 pub use self::status::{CheckoutStatus, NextAction};
@@ -27,7 +27,6 @@ use crate::{
         CaptureInput, DATABASE, Inventory, OpenInput, OpenOutcome, Orders, PROVIDER, Payments,
         PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome, SettleInput,
     },
-    fulfilment::{FulfilmentInput, FulfilmentWorkflow},
     saga::{Compensated, Saga, Undo},
     step::{self, Bug},
 };
@@ -111,10 +110,8 @@ impl CheckoutWorkflow {
         let checkout_id = ctx.state(|s| s.input.checkout_id);
         let mut saga = Saga::default();
         match Self::sell(ctx, &mut saga).await {
-            Ok(()) => {
-                Self::enter(ctx, CheckoutState::Completed);
-                Self::fulfil(ctx, checkout_id).await;
-            }
+            // Settling has announced the sale, so its fulfilment begins without this workflow.
+            Ok(()) => Self::enter(ctx, CheckoutState::Completed),
             Err(Stop::Refused(problem)) => {
                 Self::end(ctx, problem.clone());
                 Self::answer_everyone(ctx).await;
@@ -129,10 +126,7 @@ impl CheckoutWorkflow {
                 }
                 match saga.compensate(ctx, checkout_id, &problem).await {
                     Ok(Compensated::Undone) => Self::end(ctx, problem),
-                    Ok(Compensated::Sold) => {
-                        Self::enter(ctx, CheckoutState::Completed);
-                        Self::fulfil(ctx, checkout_id).await;
-                    }
+                    Ok(Compensated::Sold) => Self::enter(ctx, CheckoutState::Completed),
                     Err(Bug(detail)) => {
                         // Parked in plain sight: ending here would lose an undo.
                         Self::call_attention(ctx, Some(detail));
@@ -171,7 +165,11 @@ impl CheckoutWorkflow {
             s.submitted = Some(method);
             s.status.enter(CheckoutState::Authorizing);
         });
-        Self::when(ctx, |s| s.submitted.is_none() && s.status.rests()).await
+        // A cancellation that came with it leaves it untried.
+        Self::when(ctx, |s| {
+            s.status.state().finished() || (s.submitted.is_none() && s.status.rests())
+        })
+        .await
     }
 
     #[update_validator(submit_payment)]
@@ -324,26 +322,6 @@ impl CheckoutWorkflow {
                 }
             }
         }
-    }
-
-    /// Starts the order's fulfilment, which outlives this checkout. That one is there already means
-    /// that an earlier try got this far.
-    async fn fulfil(ctx: &WorkflowContext<Self>, checkout_id: CheckoutId) {
-        let order_id = checkout_id.order();
-        let options = ChildWorkflowOptions::builder()
-            .workflow_id(order_id.to_string())
-            .parent_close_policy(ParentClosePolicy::Abandon)
-            .cancellation_token(WorkflowCancellationToken::new())
-            .static_summary(format!("ship {order_id}"))
-            .build();
-        drop(
-            ctx.start_child_workflow(
-                FulfilmentWorkflow::run,
-                FulfilmentInput { order_id },
-                options,
-            )
-            .await,
-        );
     }
 
     fn stop_if_cancelled(ctx: &WorkflowContext<Self>) -> Result<(), Stop> {

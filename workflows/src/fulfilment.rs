@@ -1,12 +1,19 @@
-//! Fulfilment: what happens to an order after it is paid. Started by the checkout, outliving it.
+//! Fulfilment: what happens to an order after it is paid. Started from the outbox, once for each
+//! order, under the order's id.
 //!
 //! The workflow opens the order's fulfilment and keeps it open, so that every paid order is visible
-//! as one running workflow until it is dealt with.
+//! as one running workflow until it is dealt with. It is started to run its first task only after
+//! [`FIRST_LOOK`], or when somebody tells it something: until then it costs a row and no worker.
+
+use std::time::Duration;
 
 use domain::OrderId;
 use serde::{Deserialize, Serialize};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{WorkflowContext, WorkflowContextView, WorkflowResult};
+
+/// How long a paid order may lie before its fulfilment looks at it unasked.
+pub const FIRST_LOOK: Duration = Duration::from_hours(3 * 24);
 
 /// What fulfilment is told at its start.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -7,10 +7,12 @@ use domain::CheckoutId;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use store::law::{self, When};
-use temporalio_client::WorkflowCountOptions;
+use temporalio_client::{WorkflowCountOptions, WorkflowDescribeOptions};
 use uuid::Uuid;
 
 use super::Shop;
+use workflows::FulfilmentWorkflow;
+
 use crate::eventually;
 
 /// What the card network's own ledger says of one payment.
@@ -64,6 +66,21 @@ impl Shop {
                 .map(CheckoutId::from)
         })
         .await
+    }
+
+    /// The engine's run of an order's fulfilment, if it has one.
+    pub async fn fulfilment_run(&self, checkout: CheckoutId) -> Option<String> {
+        self.engine
+            .get_workflow_handle::<FulfilmentWorkflow>(checkout.order().to_string())
+            .describe(WorkflowDescribeOptions::default())
+            .await
+            .ok()
+            .map(|described| described.run_id().to_owned())
+    }
+
+    /// The same, once it has one.
+    pub async fn fulfilment(&self, checkout: CheckoutId) -> String {
+        eventually("the order's fulfilment has begun", || self.fulfilment_run(checkout)).await
     }
 
     /// What the card network's ledger says of a checkout's payment.

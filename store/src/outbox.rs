@@ -1,0 +1,43 @@
+//! The outbox: what has happened, for others to act on. A row is written in the transaction that
+//! makes it happen, so nothing is announced that did not happen, and nothing that did goes unsaid.
+
+use sqlx::PgConnection;
+
+use crate::Error;
+
+/// The topic of an order that was paid.
+pub const ORDER_PAID: &str = "order.paid";
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its number. Numbers are given before commit, so they are no order of events.
+    pub id: i64,
+    /// What kind of thing happened.
+    pub topic: String,
+    /// What it happened to, by its public id; once per topic.
+    pub cause: String,
+}
+
+/// Takes events that wait to be carried, oldest first. They stay this transaction's until it ends; others
+/// pass over them.
+pub async fn claim(conn: &mut PgConnection, limit: i64) -> Result<Vec<Event>, Error> {
+    Ok(sqlx::query_as!(
+        Event,
+        r#"
+        SELECT id, topic, cause FROM outbox WHERE carried_at IS NULL
+        ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+        "#,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Marks events as carried to everyone they concern.
+pub async fn mark_carried(conn: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
+    sqlx::query!("UPDATE outbox SET carried_at = now() WHERE id = ANY ($1)", ids)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The relay: carries what the outbox announces to those it concerns. Today that is one reader: a
+//! paid order begins its fulfilment.
+//!
+//! Every worker runs one; they share the rows by locks. An event that was carried but could not be
+//! marked is carried again, which the workflow's id makes harmless.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use domain::OrderId;
+use futures::future::join_all;
+use sqlx::PgPool;
+use store::outbox::{self, Event};
+use temporalio_client::Client;
+use tokio::time::sleep;
+use workflows::{FulfilmentInput, FulfilmentWorkflow, fulfilment::FIRST_LOOK};
+
+use crate::engine::{self, Sleeper};
+
+/// How many events are carried side by side, and in one transaction.
+const BATCH: u8 = 16;
+/// How long to rest when there was less to do than that.
+const REST: Duration = Duration::from_millis(250);
+/// How long to rest when the database or the engine did not do as asked.
+const REST_IN_TROUBLE: Duration = Duration::from_secs(2);
+
+/// Goes on until it is dropped.
+pub(crate) async fn run(pool: PgPool, client: Client) {
+    loop {
+        match carry(&pool, &client).await {
+            Ok(carried) if carried == usize::from(BATCH) => {}
+            Ok(_) => sleep(REST).await,
+            Err(error) => {
+                tracing::warn!("the outbox waits: {error:#}");
+                sleep(REST_IN_TROUBLE).await;
+            }
+        }
+    }
+}
+
+/// Carries one batch; how many there were. What could be carried is marked, though another was not.
+async fn carry(pool: &PgPool, client: &Client) -> anyhow::Result<usize> {
+    let mut tx = pool.begin().await?;
+    let events = outbox::claim(&mut tx, i64::from(BATCH)).await?;
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let results = join_all(events.iter().map(|event| deliver(client, event))).await;
+    let mut carried = Vec::new();
+    let mut trouble = Ok(events.len());
+    for (event, result) in events.iter().zip(results) {
+        match result {
+            Ok(()) => carried.push(event.id),
+            Err(error) => {
+                trouble = Err(error.context(format!("{} of {}", event.topic, event.cause)));
+            }
+        }
+    }
+    outbox::mark_carried(&mut tx, &carried).await?;
+    tx.commit().await?;
+    trouble
+}
+
+async fn deliver(client: &Client, event: &Event) -> anyhow::Result<()> {
+    match event.topic.as_str() {
+        outbox::ORDER_PAID => {
+            let order_id: OrderId =
+                event.cause.parse().ok().context("the cause is no order's id")?;
+            let sleeper = Sleeper {
+                id: order_id.to_string(),
+                summary: format!("ship {order_id}"),
+                details: format!("{order_id} is paid and waits to be shipped."),
+                first_task_in: FIRST_LOOK,
+            };
+            let input = FulfilmentInput { order_id };
+            engine::start_sleeping(client, FulfilmentWorkflow::run, &input, sleeper).await
+        }
+        // Of no concern to anybody yet.
+        _ => Ok(()),
+    }
+}
