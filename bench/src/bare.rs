@@ -1,6 +1,6 @@
 //! The yardstick: a workflow with a checkout's shape and none of its work. The same number of steps
-//! in the same kind, the same one upsert, and the same sleeping workflow left behind; every step does
-//! nothing. What it costs is what the engine charges for a checkout before we do anything.
+//! in the same kind, the same search attributes and upsert, and the same sleeping workflow left behind;
+//! every step does nothing. What it costs is what the engine charges for a checkout before we do anything.
 #![expect(
     clippy::unused_async,
     reason = "a step is async as a checkout's is, and has nothing to wait for"

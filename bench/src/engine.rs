@@ -13,6 +13,7 @@ use temporalio_common::protos::temporal::api::{
     common::v1::WorkflowType, taskqueue::v1::TaskQueue,
     workflowservice::v1::StartWorkflowExecutionRequest,
 };
+use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::IntoRequest as _;
 
@@ -45,12 +46,19 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Client> {
 
 /// Starts a bare workflow as the API starts a checkout, and waits for its answer.
 pub(crate) async fn run_bare(client: &Client, input: BareInput) -> anyhow::Result<()> {
+    let keyword = SearchAttributeKey::<String>::keyword;
     let options = WorkflowUpdateWithStartOptions::new(
         TASK_QUEUE,
         input.id.clone(),
         WorkflowIdConflictPolicy::UseExisting,
     )
     .task_timeout(TASK_TIMEOUT)
+    .search_attributes(SearchAttributes::new([
+        keyword("CheckoutState").value_set("validating".to_owned()),
+        keyword("OrderId").value_set(input.id.clone()),
+        keyword("CustomerId").value_set(input.id.clone()),
+    ]))
+    .static_summary(format!("bare {}", input.id))
     .update_id("await-done")
     .rpc_options(RpcOptions::builder().timeout(WAIT).build())
     .build();
