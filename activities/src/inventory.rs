@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{CheckoutId, Problem};
+use domain::{CheckoutId, OrderState, Problem};
 use store::{
     PgPool,
     inventory::{self as stock, Reserved, Resolution},
@@ -28,9 +28,9 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Stock kept in this database, of checkouts paid for with this provider.
-    pub fn new(pool: PgPool, payments: Payments) -> Self {
-        Self { stock: stock::Inventory::new(pool.clone()), pool, payments }
+    /// This stock, of orders kept in this database and paid for with this provider.
+    pub fn new(pool: PgPool, stock: stock::Inventory, payments: Payments) -> Self {
+        Self { pool, stock, payments }
     }
 
     async fn hold(&self, input: ReserveInput) -> Result<ReserveOutcome, store::Error> {
@@ -38,7 +38,7 @@ impl Inventory {
             let mut conn = self.pool.acquire().await?;
             order::stock_lines(&mut conn, input.checkout_id.order()).await?
         };
-        Ok(match self.stock.reserve(input.checkout_id, &lines, input.hold_ms).await? {
+        Ok(match self.stock.reserve(input.checkout_id, lines, input.hold_ms).await? {
             Reserved::Held { expires_at } => ReserveOutcome::Reserved { expires_at },
             Reserved::SoldOut(lines) => ReserveOutcome::SoldOut { lines },
             Reserved::Ended => ReserveOutcome::Ended,
@@ -50,7 +50,7 @@ impl Inventory {
             ReleaseReason::Released => Resolution::Released,
             ReleaseReason::Expired => Resolution::Expired,
         };
-        self.stock.release(input.checkout_id, resolution).await
+        self.stock.give_back(input.checkout_id, resolution).await.map(drop)
     }
 
     async fn sweep(&self, input: ExpireDueInput) -> Result<ExpireDueOutcome, store::Error> {
@@ -62,8 +62,10 @@ impl Inventory {
         let (mut expired, mut in_flight) = (0, 0);
         for checkout_id in due {
             if paying.contains(&checkout_id) && !self.payments.abandon(checkout_id).await {
-                self.keep_a_while(checkout_id).await?;
-                in_flight += 1;
+                if !self.sell_if_final(checkout_id).await? {
+                    self.keep_a_while(checkout_id).await?;
+                    in_flight += 1;
+                }
                 continue;
             }
             match self.free(checkout_id).await {
@@ -83,17 +85,36 @@ impl Inventory {
         })
     }
 
-    /// Frees the hold and ends its checkout, whose workflow may be gone. One that is still there
-    /// comes to the same end by itself, and finds it done.
+    /// Ends the checkout, whose workflow may be gone, and frees its hold. A workflow that is still
+    /// there comes to the same end by itself, and finds it done.
     async fn free(&self, checkout_id: CheckoutId) -> Result<bool, store::Error> {
         let mut tx = self.pool.begin().await?;
+        if !payment::close(&mut tx, checkout_id.payment()).await?
+            || !stock::lock_due(&mut tx, checkout_id).await?
+        {
+            return Ok(false);
+        }
         order::cancel(&mut tx, checkout_id, &Problem::HoldExpired).await?;
-        let freed = stock::expire(&mut tx, checkout_id).await?;
-        if freed {
-            tx.commit().await?;
+        tx.commit().await?;
+        let freed = self.stock.give_back(checkout_id, Resolution::Expired).await?;
+        if freed == Resolution::Expired {
             tracing::info!(checkout.id = %checkout_id, "hold ran out, stock given back: {checkout_id}");
         }
-        Ok(freed)
+        Ok(freed == Resolution::Expired)
+    }
+
+    /// Sells the stock of an order that is paid, whose settling stopped half-way.
+    async fn sell_if_final(&self, checkout_id: CheckoutId) -> Result<bool, store::Error> {
+        let order = {
+            let mut conn = self.pool.acquire().await?;
+            order::state(&mut conn, checkout_id.order()).await?
+        };
+        let sold = order.is_some_and(OrderState::sold);
+        if sold {
+            self.stock.sell(checkout_id).await?;
+            tracing::warn!(checkout.id = %checkout_id, "stock of a paid order was still held, and is sold now: {checkout_id}");
+        }
+        Ok(sold)
     }
 
     async fn keep_a_while(&self, checkout_id: CheckoutId) -> Result<(), store::Error> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use store::{
     PgPool,
+    inventory::Inventory,
     order::{self, Opened, Placed},
 };
 use temporalio_macros::activities;
@@ -17,12 +18,13 @@ use crate::{failure, heartbeat};
 /// The record of the sale.
 pub struct Orders {
     pool: PgPool,
+    stock: Inventory,
 }
 
 impl Orders {
-    /// Orders kept in this database.
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    /// Orders kept in this database, that sell this stock.
+    pub fn new(pool: PgPool, stock: Inventory) -> Self {
+        Self { pool, stock }
     }
 
     async fn open_order(&self, input: OpenInput) -> Result<OpenOutcome, store::Error> {
@@ -52,7 +54,9 @@ impl Orders {
     async fn settle_order(&self, input: SettleInput) -> Result<(), store::Error> {
         let mut tx = self.pool.begin().await?;
         order::settle(&mut tx, input.checkout_id).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        // Apart, and never the other way round: the order decides that its stock is sold.
+        self.stock.sell(input.checkout_id).await
     }
 
     async fn cancel_order(&self, input: CancelInput) -> Result<(), store::Error> {

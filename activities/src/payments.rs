@@ -15,7 +15,9 @@ use store::{
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use workflows::contract::{self, AuthorizeInput, AuthorizeReply, CaptureInput, VoidInput};
+use workflows::contract::{
+    self, AuthorizeInput, AuthorizeReply, CaptureInput, CloseInput, CloseOutcome, VoidInput,
+};
 
 use crate::{failure, heartbeat};
 
@@ -185,20 +187,26 @@ impl Payments {
         Ok(outcome)
     }
 
+    async fn close_payment(&self, checkout_id: CheckoutId) -> Result<CloseOutcome, store::Error> {
+        let mut tx = self.pool.begin().await?;
+        let closed = payment::close(&mut tx, checkout_id.payment()).await?;
+        tx.commit().await?;
+        Ok(if closed { CloseOutcome::Closed } else { CloseOutcome::Sold })
+    }
+
     async fn void_payment(
         &self,
         checkout_id: CheckoutId,
         retry: u32,
     ) -> Result<VoidOutcome, Trouble> {
         let payment_id = checkout_id.payment();
+        if self.close_payment(checkout_id).await? == CloseOutcome::Sold {
+            let sold = format!("{checkout_id} is sold, and cannot be voided");
+            return Err(store::Error::Broken(sold).into());
+        }
         let attempts = {
-            let mut tx = self.pool.begin().await?;
-            let attempts = payment::close(&mut tx, payment_id).await?;
-            tx.commit().await?;
-            attempts
-        };
-        let Some(attempts) = attempts else {
-            return Ok(VoidOutcome::Sold);
+            let mut conn = self.pool.acquire().await?;
+            payment::attempts(&mut conn, payment_id).await?
         };
         let mut undone = VoidOutcome::Voided;
         for row in attempts {
@@ -326,6 +334,17 @@ impl Payments {
     ) -> Result<CaptureOutcome, ActivityError> {
         let retry = retry(&ctx);
         Ok(heartbeat::during(&ctx, self.capture_authorization(input, retry)).await?)
+    }
+
+    #[activity(definition = contract::Close)]
+    pub async fn close(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CloseInput,
+    ) -> Result<CloseOutcome, ActivityError> {
+        heartbeat::during(&ctx, self.close_payment(input.checkout_id))
+            .await
+            .map_err(failure::database)
     }
 
     #[activity(definition = contract::Void)]

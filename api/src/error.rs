@@ -38,6 +38,10 @@ pub(crate) enum Error {
     Unavailable(anyhow::Error),
     /// Too much is going on already.
     Overloaded,
+    /// Others come first for what was asked for.
+    Throttled {
+        retry_after_s: u32,
+    },
     /// A bug; the source is logged, never shown.
     Internal(anyhow::Error),
 }
@@ -204,6 +208,12 @@ impl Error {
             Self::Unavailable(_) | Self::Overloaded => {
                 entry("unavailable", "Not now", S::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
+            Self::Throttled { .. } => entry(
+                "throttled",
+                "Others come first",
+                S::TOO_MANY_REQUESTS,
+                Code::ResourceExhausted,
+            ),
             Self::Internal(_) => entry(
                 "internal",
                 "Something of ours broke",
@@ -232,6 +242,7 @@ impl Error {
             Self::InvalidState { state, .. } => format!("the checkout is {}", state.as_str()),
             Self::Unavailable(_) => "something that is needed cannot be reached; nothing is lost, try again".into(),
             Self::Overloaded => "too many requests are in progress; try again".into(),
+            Self::Throttled { retry_after_s } => format!("others before you may take what is left, or it cannot be decided soon; nothing was started, try again in {retry_after_s} s"),
             Self::Internal(_) => "it is not your fault, and it has been recorded".into(),
         }
     }
@@ -244,6 +255,9 @@ impl Error {
             }
             Self::CartVersionConflict { version } => {
                 members.insert("version".into(), (*version).into());
+            }
+            Self::Throttled { retry_after_s } => {
+                members.insert("retry_after_s".into(), (*retry_after_s).into());
             }
             Self::InvalidState { state, checkout_id } => {
                 members.insert("state".into(), json(state));

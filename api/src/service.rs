@@ -3,6 +3,7 @@
 //! Both faces call these and only these, so they cannot differ. Nothing here knows of statuses,
 //! headers or generated types.
 
+pub(crate) mod admission;
 pub(crate) mod cart;
 pub(crate) mod checkout;
 pub(crate) mod order;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workflows::Timing;
 
+use self::admission::Admission;
 use crate::{
     STREAMS_MAX,
     auth::{Auth, Session},
@@ -44,6 +46,7 @@ struct Inner {
     auth: Auth,
     db: PgPool,
     engine: Engine,
+    admission: Admission,
     timing: Timing,
     /// One permit for each client that watches.
     streams: Arc<Semaphore>,
@@ -54,10 +57,12 @@ struct Inner {
 
 impl Service {
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let db = store::connect(&config.database_url, config.connections_max)
+            .context("reading DATABASE_URL")?;
         Ok(Self(Arc::new(Inner {
             auth: Auth::new(&config.jwt_secret),
-            db: store::connect(&config.database_url, config.connections_max)
-                .context("reading DATABASE_URL")?,
+            admission: Admission::watching(db.clone()),
+            db,
             engine: Engine::connect()?,
             timing: config.timing(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),

@@ -8,6 +8,8 @@ mod bare_worker;
 mod cells;
 mod engine;
 mod findings;
+mod flash;
+mod inventory;
 mod load;
 mod machine;
 mod plan;
@@ -41,6 +43,10 @@ pub struct Arguments {
 enum Command {
     /// What a checkout costs, beside a bare workflow of the same shape
     Checkout(Options),
+    /// What a reservation costs: plain transactions, bare updates, and the shop's queues
+    Inventory(inventory::Options),
+    /// A crowd at a few units: who is told what, how soon, and how many workflows it takes
+    Flash(flash::Options),
     /// Serve the bare workflow; started by `checkout`
     #[command(hide = true)]
     BareWorker {
@@ -99,18 +105,24 @@ pub fn run(arguments: Arguments, tell: fn(&str)) -> Boxed<anyhow::Result<Done>> 
                 bare_worker::run(ready_listen).await?;
                 Ok(Done::Worked)
             }
-            Command::Checkout(options) => {
-                // Dropping the run ends every process it started.
-                tokio::select! {
-                    done = plan::run(options, tell) => done,
-                    stopped = told_to_stop() => {
-                        stopped?;
-                        anyhow::bail!("stopped before it was done")
-                    }
-                }
+            Command::Checkout(options) => unless_stopped(Box::pin(plan::run(options, tell))).await,
+            Command::Flash(options) => unless_stopped(Box::pin(flash::run(options, tell))).await,
+            Command::Inventory(options) => {
+                unless_stopped(Box::pin(inventory::run(options, tell))).await
             }
         }
     })
+}
+
+/// Dropping a run ends every process it started.
+async fn unless_stopped(run: Boxed<anyhow::Result<Done>>) -> anyhow::Result<Done> {
+    tokio::select! {
+        done = run => done,
+        stopped = told_to_stop() => {
+            stopped?;
+            anyhow::bail!("stopped before it was done")
+        }
+    }
 }
 
 async fn told_to_stop() -> anyhow::Result<()> {

@@ -126,6 +126,24 @@ impl Door {
 
     /// The whole checkout in one request, to its end.
     pub(crate) async fn buy(&self, customer: Customer) -> anyhow::Result<CheckoutId> {
+        let (status, body) = self.check_out(&customer).await?;
+        if status != StatusCode::CREATED || body["state"] != "completed" {
+            bail!("not sold: {status} {body}");
+        }
+        let id = body["id"].as_str().context("a checkout without an id")?;
+        id.parse().ok().with_context(|| format!("{id} is no checkout's id"))
+    }
+
+    /// The same, whatever comes of it: the status, and the problem's code.
+    pub(crate) async fn attempt(
+        &self,
+        customer: &Customer,
+    ) -> anyhow::Result<(StatusCode, String)> {
+        let (status, body) = self.check_out(customer).await?;
+        Ok((status, body["code"].as_str().unwrap_or_default().to_owned()))
+    }
+
+    async fn check_out(&self, customer: &Customer) -> anyhow::Result<(StatusCode, Value)> {
         let body = json!({
             "email": "ada@example.com",
             "payment": { "method": "pm_card_visa" },
@@ -136,16 +154,11 @@ impl Door {
         let request = self
             .http
             .post(format!("{}/v1/checkouts", self.api_url))
-            .bearer_auth(customer.token)
+            .bearer_auth(&customer.token)
             .header("Idempotency-Key", Uuid::new_v4().to_string())
             .header("Prefer", "wait=20")
             .json(&body);
-        let (status, body) = read(request.send().await?).await?;
-        if status != StatusCode::CREATED || body["state"] != "completed" {
-            bail!("not sold: {status} {body}");
-        }
-        let id = body["id"].as_str().context("a checkout without an id")?;
-        id.parse().ok().with_context(|| format!("{id} is no checkout's id"))
+        read(request.send().await?).await
     }
 }
 

@@ -72,7 +72,7 @@ impl Stack {
         .await?;
         let shop_db = store::connect(&shop_database_url, 2)?;
         store::MIGRATOR.run(&shop_db).await.context("the schema cannot be made")?;
-        stock(&shop_db).await?;
+        stock(&shop_db, SKU, STOCK).await?;
 
         let [paysim_port, api_port] = [free()?, free()?];
         let site = Site {
@@ -234,16 +234,17 @@ fn programs() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-async fn stock(db: &PgPool) -> anyhow::Result<()> {
+/// Puts so many of a new SKU on sale.
+pub(crate) async fn stock(db: &PgPool, sku: &str, units: i64) -> anyhow::Result<()> {
     let products: Vec<store::catalog::Product> = serde_json::from_value(json!([{
-        "id": "bench-1", "title": "The one thing", "brand": "Bench", "category": "bench/things",
+        "id": sku.to_lowercase(), "title": "The one thing", "brand": "Bench", "category": "bench/things",
         "description": "A thing to measure with.", "attributes": {},
-        "skus": [{ "sku": SKU, "options": {}, "price_minor": PRICE_MINOR, "currency": "EUR" }],
+        "skus": [{ "sku": sku, "options": {}, "price_minor": PRICE_MINOR, "currency": "EUR" }],
     }]))?;
-    let sku = SKU.parse().ok().context("no SKU")?;
+    let parsed = sku.parse().ok().context("no SKU")?;
     let mut tx = db.begin().await?;
     store::catalog::upsert(&mut tx, &products).await?;
-    store::inventory::receive(&mut tx, &sku, STOCK, "opening stock", "bench").await?;
+    store::inventory::receive(&mut tx, &parsed, units, "opening stock", sku).await?;
     Ok(tx.commit().await?)
 }
 

@@ -12,6 +12,7 @@ pub mod money;
 pub mod order;
 pub mod payment;
 pub mod sku;
+pub mod stock;
 
 pub use self::{
     cart::{Cart, CartLine, LINES_MAX},
@@ -23,4 +24,5 @@ pub use self::{
         Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, PaymentMethod, VoidOutcome,
     },
     sku::{Quantity, Sku},
+    stock::{Stock, StockLine},
 };

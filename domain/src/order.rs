@@ -49,6 +49,14 @@ impl OrderState {
         }
     }
 
+    /// Whether the sale is final: its money is taken and its stock sold, whatever came after.
+    pub const fn sold(self) -> bool {
+        match self {
+            Self::Paid | Self::Shipped | Self::Delivered | Self::Refunded => true,
+            Self::Pending | Self::Placed | Self::Cancelled => false,
+        }
+    }
+
     /// The state of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)

@@ -104,6 +104,4 @@ pub enum VoidOutcome {
     Voided,
     /// An attempt was found captured, and was paid back in full.
     Refunded,
-    /// The sale was final already, so nothing was undone.
-    Sold,
 }

@@ -5,7 +5,9 @@
 //! locked while its row names one.
 
 use chrono::{DateTime, Utc};
-use domain::{CheckoutId, CustomerId, LINES_MAX, Money, Quantity, Sku, sku::QUANTITY_MAX};
+use domain::{
+    CheckoutId, CustomerId, LINES_MAX, Money, Quantity, Sku, StockLine, sku::QUANTITY_MAX,
+};
 use sqlx::{Connection, PgConnection};
 
 use crate::Error;
@@ -77,6 +79,30 @@ pub type Expected<'a> = Option<&'a [i64]>;
 enum Put {
     Add,
     Set,
+}
+
+/// What the customer's cart asks of the stock, in SKU order.
+pub async fn stock_lines(
+    conn: &mut PgConnection,
+    customer_id: CustomerId,
+) -> Result<Vec<StockLine>, Error> {
+    let rows = sqlx::query!(
+        "SELECT sku, quantity FROM cart_line WHERE customer_id = $1 ORDER BY sku",
+        customer_id.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(StockLine {
+                sku: row.sku.try_into().map_err(|_| Error::corrupt("cart_line", "sku"))?,
+                quantity: row
+                    .quantity
+                    .try_into()
+                    .map_err(|_| Error::corrupt("cart_line", "quantity"))?,
+            })
+        })
+        .collect()
 }
 
 /// The customer's cart. One that was never touched is empty, at version 0.

@@ -9,6 +9,7 @@ use domain::{
 };
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
 
 use crate::Error;
 
@@ -135,6 +136,32 @@ pub async fn register(conn: &mut PgConnection, new: NewCheckout<'_>) -> Result<R
         Some(row) if row.same => Registered::Same { finished: row.finished },
         Some(_) => Registered::Other,
     })
+}
+
+/// Whether a checkout of that id was registered, whoever's.
+pub async fn registered(conn: &mut PgConnection, id: CheckoutId) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!("SELECT id FROM checkout WHERE id = $1", id.uuid())
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Those of the checkouts whose stock is decided, or that are over.
+pub async fn decided(
+    conn: &mut PgConnection,
+    ids: &[CheckoutId],
+) -> Result<Vec<CheckoutId>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let decided = sqlx::query_scalar!(
+        r#"
+        SELECT id FROM checkout c WHERE id = ANY ($1)
+            AND (finished_at IS NOT NULL OR EXISTS (SELECT FROM reservation WHERE checkout_id = c.id))
+        "#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(decided.into_iter().map(CheckoutId::from).collect())
 }
 
 #[derive(Debug, Deserialize)]

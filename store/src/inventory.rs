@@ -3,24 +3,17 @@
 //! The heart is one conditional decrement: a row changes only where `available >= quantity`, and the
 //! database applies that atomically, so two buyers of the last unit cannot both have it.
 
+mod queue;
+mod reserve;
+mod resolve;
+
 use chrono::{DateTime, Utc};
-use domain::{CheckoutId, Quantity, ShortLine, Sku};
+use domain::{CheckoutId, ShortLine, Sku, StockLine};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{Error, constraint};
-
-/// How often a reserve looks again when it found no line short, though it could not take them all:
-/// somebody gave stock back between its two looks.
-const LOOKS_MAX: u32 = 4;
-
-/// One SKU's share of a reservation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StockLine {
-    /// What.
-    pub sku: Sku,
-    /// How many.
-    pub quantity: Quantity,
-}
+pub use self::queue::Served;
+use self::{queue::Queue, reserve::Reserve, resolve::Resolve};
+use crate::Error;
 
 /// How a reserve ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,18 +29,11 @@ pub enum Reserved {
     Ended,
 }
 
-/// How a commit ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
-    /// The held units are sold, now or by an earlier run.
-    Sold,
-    /// There is nothing held to sell: it went back, or never was.
-    Ended,
-}
-
-/// Why held stock goes back.
+/// What becomes of a held reservation, once and for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
+    /// Its units are sold.
+    Committed,
     /// The checkout gave it back.
     Released,
     /// The hold ran out.
@@ -55,93 +41,91 @@ pub enum Resolution {
 }
 
 impl Resolution {
+    const ALL: [Self; 3] = [Self::Committed, Self::Released, Self::Expired];
+
     const fn as_str(self) -> &'static str {
         match self {
+            Self::Committed => "committed",
             Self::Released => "released",
             Self::Expired => "expired",
         }
     }
+
+    fn parse(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|resolution| resolution.as_str() == name)
+            .ok_or(Error::corrupt("reservation", "state"))
+    }
 }
 
-/// The stock of the shop. Callers know no more of it than these calls, so that how reservations are
-/// carried to the database can change behind them.
-#[derive(Debug, Clone)]
+/// The stock of the shop. Reservations and what becomes of them go through two queues, so that a
+/// crowd at one SKU is served in batches; see `queue.rs`. Clones share the queues.
+#[derive(Clone)]
 pub struct Inventory {
     pool: PgPool,
+    reserve: Queue<Reserve>,
+    resolve: Queue<Resolve>,
 }
 
 impl Inventory {
-    /// The stock kept in this database.
+    /// The stock kept in this database. To be called within a runtime, which keeps its queues going.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        let options = pool.connect_options();
+        Self { reserve: Queue::start(&options), resolve: Queue::start(&options), pool }
     }
 
-    /// Holds every line or none. The lines name each SKU once. Running it twice holds once.
+    /// Holds every line or none, for so long on the database's clock. The lines name each SKU once.
+    /// Running it twice holds once. [`Error::Busy`] if too many wait before it.
     pub async fn reserve(
         &self,
         checkout_id: CheckoutId,
-        lines: &[StockLine],
+        lines: Vec<StockLine>,
         hold_ms: u64,
     ) -> Result<Reserved, Error> {
-        let mut conn = self.pool.acquire().await?;
-        for _ in 0..LOOKS_MAX {
-            match take(&mut conn, checkout_id, lines, hold_ms).await {
-                Ok(Some(expires_at)) => return Ok(Reserved::Held { expires_at }),
-                Ok(None) => {}
-                Err(error) if constraint(&error) == Some("reservation_pkey") => {}
-                Err(error) => return Err(error.into()),
-            }
-            let known = known(&mut conn, checkout_id).await?;
-            match known {
-                // What an earlier run of this reserve took is not short for this one.
-                Some(Known::Held { expires_at }) => return Ok(Reserved::Held { expires_at }),
-                Some(Known::Ended) => return Ok(Reserved::Ended),
-                Some(Known::NeverHeld) | None => {}
-            }
-            // An earlier run that found lines short may have been undone already, and then its answer
-            // be lost: this one finds them short, too.
-            let short = short_lines(&mut conn, lines).await?;
-            if !short.is_empty() {
-                return Ok(Reserved::SoldOut(short));
-            }
-            if known.is_some() {
-                return Ok(Reserved::Ended);
-            }
-        }
-        Err(sqlx::Error::PoolTimedOut.into())
+        let hold_ms = i64::try_from(hold_ms).unwrap_or(i64::MAX);
+        self.reserve.ask(reserve::Request { checkout_id, lines, hold_ms }).await
     }
 
-    /// Gives held stock back. One that was never held is barred from being held later.
-    pub async fn release(
+    /// Turns the held units of a paid order into sold ones, once. That nothing is held is a broken
+    /// invariant: a paid order's hold can neither be given back nor run out.
+    pub async fn sell(&self, checkout_id: CheckoutId) -> Result<(), Error> {
+        match self.resolve(checkout_id, Resolution::Committed).await? {
+            Some(Resolution::Committed) => Ok(()),
+            Some(Resolution::Released | Resolution::Expired) | None => {
+                Err(Error::Broken(format!("{checkout_id} is paid, but its stock is not held")))
+            }
+        }
+    }
+
+    /// Gives held units back, once; what was never held is barred from being held later. What the
+    /// reservation has come to, which is another thing if somebody was quicker.
+    pub async fn give_back(
         &self,
         checkout_id: CheckoutId,
         resolution: Resolution,
-    ) -> Result<(), Error> {
-        sqlx::query!(
-            r#"
-            WITH resolved AS (
-                INSERT INTO reservation (checkout_id, state, skus, quantities, expires_at, resolved_at)
-                VALUES ($1, $2, '{}', '{}', now(), now())
-                ON CONFLICT (checkout_id) DO UPDATE
-                    SET state = EXCLUDED.state, resolved_at = EXCLUDED.resolved_at
-                    WHERE reservation.state = 'held'
-                RETURNING skus, quantities
-            ), line AS (
-                SELECT u.sku, u.quantity FROM resolved, unnest(skus, quantities) AS u (sku, quantity)
-            ), locked AS MATERIALIZED (
-                SELECT i.sku, l.quantity FROM inventory i JOIN line l USING (sku)
-                ORDER BY i.sku FOR NO KEY UPDATE OF i
-            )
-            UPDATE inventory i
-            SET available = i.available + l.quantity, reserved = i.reserved - l.quantity
-            FROM locked l WHERE i.sku = l.sku
-            "#,
-            checkout_id.uuid(),
-            resolution.as_str(),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+    ) -> Result<Resolution, Error> {
+        self.resolve(checkout_id, resolution).await?.ok_or_else(|| {
+            Error::Unavailable(format!("the stock of {checkout_id} is being reserved"))
+        })
+    }
+
+    async fn resolve(
+        &self,
+        checkout_id: CheckoutId,
+        resolution: Resolution,
+    ) -> Result<Option<Resolution>, Error> {
+        self.resolve.ask(resolve::Request { checkout_id, resolution }).await
+    }
+
+    /// What the queue of reservations has done.
+    pub fn reserved(&self) -> Served {
+        self.reserve.served()
+    }
+
+    /// What the queue of sales and returns has done.
+    pub fn resolved(&self) -> Served {
+        self.resolve.served()
     }
 
     /// The held reservations that have run out, oldest first.
@@ -173,96 +157,6 @@ impl Inventory {
     }
 }
 
-/// The brief's conditional decrement over all lines at once: rows are locked in SKU order and only
-/// while they suffice, and nothing is written unless every one of them does.
-async fn take(
-    conn: &mut PgConnection,
-    checkout_id: CheckoutId,
-    lines: &[StockLine],
-    hold_ms: u64,
-) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let skus: Vec<String> = lines.iter().map(|line| line.sku.to_string()).collect();
-    let quantities: Vec<i64> = lines.iter().map(|line| i64::from(line.quantity)).collect();
-    sqlx::query_scalar!(
-        r#"
-        WITH wanted AS (
-            SELECT w.sku, w.quantity FROM unnest($2::text[], $3::bigint[]) AS w (sku, quantity)
-        ), locked AS MATERIALIZED (
-            SELECT i.sku FROM inventory i JOIN wanted w USING (sku)
-            WHERE i.available >= w.quantity
-            ORDER BY i.sku FOR NO KEY UPDATE OF i
-        ), admitted AS MATERIALIZED (
-            SELECT count(*) = cardinality($2::text[]) AS ok FROM locked
-        ), held AS (
-            INSERT INTO reservation (checkout_id, state, skus, quantities, expires_at)
-            SELECT $1, 'held', $2, $3, now() + $4::bigint * interval '1 millisecond'
-            FROM admitted WHERE ok
-            RETURNING expires_at
-        ), taken AS (
-            UPDATE inventory i
-            SET available = i.available - w.quantity, reserved = i.reserved + w.quantity
-            FROM wanted w, admitted a
-            WHERE a.ok AND i.sku = w.sku AND i.available >= w.quantity
-        )
-        SELECT expires_at FROM held
-        "#,
-        checkout_id.uuid(),
-        &skus,
-        &quantities,
-        i64::try_from(hold_ms).unwrap_or(i64::MAX),
-    )
-    .fetch_optional(conn)
-    .await
-}
-
-async fn short_lines(
-    conn: &mut PgConnection,
-    lines: &[StockLine],
-) -> Result<Vec<ShortLine>, Error> {
-    let skus: Vec<String> = lines.iter().map(|line| line.sku.to_string()).collect();
-    let stock = sqlx::query!("SELECT sku, available FROM inventory WHERE sku = ANY ($1)", &skus)
-        .fetch_all(conn)
-        .await?;
-    let short = lines.iter().filter_map(|line| {
-        let wanted = i64::from(line.quantity);
-        // A SKU without a row has never been received.
-        let available =
-            stock.iter().find(|row| row.sku == line.sku.as_str()).map_or(0, |row| row.available);
-        (available < wanted).then(|| ShortLine { sku: line.sku.clone(), wanted, available })
-    });
-    Ok(short.collect())
-}
-
-/// What became of a reservation that is there already.
-#[derive(Clone, Copy)]
-enum Known {
-    Held {
-        expires_at: DateTime<Utc>,
-    },
-    Ended,
-    /// Released without having held anything.
-    NeverHeld,
-}
-
-async fn known(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<Option<Known>, Error> {
-    let row = sqlx::query!(
-        r#"
-        SELECT state, expires_at, cardinality(skus) = 0 AS "never_held!" FROM reservation
-        WHERE checkout_id = $1
-        "#,
-        checkout_id.uuid()
-    )
-    .fetch_optional(conn)
-    .await?;
-    row.map(|row| match row.state.as_str() {
-        "held" | "committed" => Ok(Known::Held { expires_at: row.expires_at }),
-        "released" | "expired" if row.never_held => Ok(Known::NeverHeld),
-        "released" | "expired" => Ok(Known::Ended),
-        _ => Err(Error::corrupt("reservation", "state")),
-    })
-    .transpose()
-}
-
 /// Makes a hold last at least so long from now. `None` if nothing is held.
 pub async fn extend(
     conn: &mut PgConnection,
@@ -283,81 +177,66 @@ pub async fn extend(
     .await?)
 }
 
-/// Frees a hold that has run out. `false` if it is not held, not due any more, or in another
-/// sweeper's hands.
-pub async fn expire(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<bool, Error> {
-    let resolved = sqlx::query_scalar!(
+/// Whether a hold has run out, with its lock, so that it is not extended before the caller's
+/// transaction ends. `false`, too, if it is in somebody else's hands.
+pub async fn lock_due(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<bool, Error> {
+    let due = sqlx::query_scalar!(
         r#"
-        WITH due AS MATERIALIZED (
-            SELECT checkout_id FROM reservation
-            WHERE checkout_id = $1 AND state = 'held' AND expires_at <= now()
-            FOR UPDATE SKIP LOCKED
-        ), resolved AS (
-            UPDATE reservation r SET state = 'expired', resolved_at = now()
-            FROM due d WHERE r.checkout_id = d.checkout_id
-            RETURNING r.skus, r.quantities
-        ), line AS (
-            SELECT u.sku, u.quantity FROM resolved, unnest(skus, quantities) AS u (sku, quantity)
-        ), locked AS MATERIALIZED (
-            SELECT i.sku, l.quantity FROM inventory i JOIN line l USING (sku)
-            ORDER BY i.sku FOR NO KEY UPDATE OF i
-        ), back AS (
-            UPDATE inventory i
-            SET available = i.available + l.quantity, reserved = i.reserved - l.quantity
-            FROM locked l WHERE i.sku = l.sku
-        )
-        SELECT count(*) AS "resolved!" FROM resolved
+        SELECT checkout_id FROM reservation
+        WHERE checkout_id = $1 AND state = 'held' AND expires_at <= now()
+        FOR UPDATE SKIP LOCKED
         "#,
         checkout_id.uuid(),
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(resolved == 1)
-}
-
-/// Turns the held units into sold ones, within the transaction that makes the sale final.
-pub async fn commit(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<Committed, Error> {
-    let resolved = sqlx::query_scalar!(
-        r#"
-        WITH resolved AS (
-            UPDATE reservation SET state = 'committed', resolved_at = now()
-            WHERE checkout_id = $1 AND state = 'held'
-            RETURNING skus, quantities
-        ), line AS (
-            SELECT u.sku, u.quantity FROM resolved, unnest(skus, quantities) AS u (sku, quantity)
-        ), locked AS MATERIALIZED (
-            SELECT i.sku, l.quantity FROM inventory i JOIN line l USING (sku)
-            ORDER BY i.sku FOR NO KEY UPDATE OF i
-        ), moved AS (
-            UPDATE inventory i SET reserved = i.reserved - l.quantity, sold = i.sold + l.quantity
-            FROM locked l WHERE i.sku = l.sku
-        )
-        SELECT count(*) AS "resolved!" FROM resolved
-        "#,
-        checkout_id.uuid(),
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    if resolved == 1 {
-        return Ok(Committed::Sold);
-    }
-    let state = sqlx::query_scalar!(
-        "SELECT state FROM reservation WHERE checkout_id = $1",
-        checkout_id.uuid()
     )
     .fetch_optional(conn)
     .await?;
-    Ok(if state.as_deref() == Some("committed") { Committed::Sold } else { Committed::Ended })
+    Ok(due.is_some())
 }
 
-/// Books stock in (or, negative, out), once per reference. Whether it was news.
+/// How many units of each SKU are available; one that was never received is not there.
+pub async fn levels(conn: &mut PgConnection, skus: &[Sku]) -> Result<Vec<(Sku, i64)>, Error> {
+    let skus: Vec<String> = skus.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!("SELECT sku, available FROM inventory WHERE sku = ANY ($1)", &skus)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let sku = row.sku.try_into().map_err(|_| Error::corrupt("inventory", "sku"))?;
+            Ok((sku, row.available))
+        })
+        .collect()
+}
+
+/// How booking a receipt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// It is booked.
+    Booked,
+    /// It was booked before, under the same reference.
+    Known,
+    /// It would take out more than is available, and nothing was booked.
+    TooFew {
+        /// Units that could be taken out.
+        available: i64,
+        /// Units that are held for checkouts.
+        reserved: i64,
+    },
+}
+
+/// Books stock in or, negative, out, for a reason: a delivery, a count, shrinkage. Once per reference. It
+/// takes the row's lock, so several SKUs in one transaction go in their order.
 pub async fn receive(
     conn: &mut PgConnection,
     sku: &Sku,
     delta: i64,
     reason: &str,
     reference: &str,
-) -> Result<bool, Error> {
+) -> Result<Received, Error> {
+    if delta < 0
+        && let Some(short) = too_few(conn, sku, delta, reference).await?
+    {
+        return Ok(short);
+    }
     let booked = sqlx::query_scalar!(
         r#"
         WITH booked AS (
@@ -365,9 +244,13 @@ pub async fn receive(
             ON CONFLICT (reference) DO NOTHING
             RETURNING sku, delta
         ), counted AS (
-            INSERT INTO inventory AS i (sku, received, available) SELECT sku, delta, delta FROM booked
+            INSERT INTO inventory AS i (sku, received, available)
+            SELECT sku, delta, delta FROM booked WHERE delta > 0
             ON CONFLICT (sku) DO UPDATE
                 SET received = i.received + EXCLUDED.received, available = i.available + EXCLUDED.available
+        ), lowered AS (
+            UPDATE inventory i SET received = i.received + b.delta, available = i.available + b.delta
+            FROM booked b WHERE b.delta < 0 AND i.sku = b.sku
         )
         SELECT count(*) AS "booked!" FROM booked
         "#,
@@ -378,5 +261,29 @@ pub async fn receive(
     )
     .fetch_one(conn)
     .await?;
-    Ok(booked == 1)
+    Ok(if booked == 1 { Received::Booked } else { Received::Known })
+}
+
+/// Why so many units cannot be taken out, if they cannot; with the row's lock, so that it stays so. A
+/// receipt that is known already is not judged again.
+async fn too_few(
+    conn: &mut PgConnection,
+    sku: &Sku,
+    delta: i64,
+    reference: &str,
+) -> Result<Option<Received>, Error> {
+    let row = sqlx::query!(
+        "SELECT available, reserved FROM inventory WHERE sku = $1 FOR NO KEY UPDATE",
+        sku.as_str()
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let (available, reserved) = row.map_or((0, 0), |row| (row.available, row.reserved));
+    if available.saturating_add(delta) >= 0 {
+        return Ok(None);
+    }
+    let known = sqlx::query_scalar!("SELECT id FROM receipt WHERE reference = $1", reference)
+        .fetch_optional(conn)
+        .await?;
+    Ok(known.is_none().then_some(Received::TooFew { available, reserved }))
 }

@@ -39,6 +39,12 @@ pub enum Error {
         /// The column.
         column: &'static str,
     },
+    /// Too many wait before this request; it was not taken on.
+    #[error("too many wait for the stock")]
+    Busy,
+    /// The stock's database did not answer in time; whether it did as asked is not known.
+    #[error("the stock cannot be booked now: {0}")]
+    Unavailable(String),
     /// A statement touched another number of rows than its invariant allows, or was asked of
     /// something that is in no state to do it.
     #[error("{0}")]
@@ -66,7 +72,7 @@ impl Error {
             )
             | Self::Corrupt { .. }
             | Self::Broken(_) => false,
-            Self::Database(_) => true,
+            Self::Database(_) | Self::Busy | Self::Unavailable(_) => true,
         }
     }
 }
@@ -79,9 +85,4 @@ pub fn connect(database_url: &str, connections_max: u32) -> Result<PgPool, Error
         // The ping before every use costs a round trip; a dead connection is an error that is retried.
         .test_before_acquire(false)
         .connect_lazy(database_url)?)
-}
-
-/// The violated constraint's name, if that is what went wrong.
-pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
-    error.as_database_error().and_then(|error| error.constraint())
 }

@@ -7,16 +7,12 @@ pub mod read;
 
 use domain::{
     CheckoutId, CustomerId, Money, Order, OrderEvent, OrderId, OrderState, Problem, Quantity,
-    Quote, QuoteLine, Sku, checkout::QuoteError,
+    Quote, QuoteLine, Sku, StockLine, checkout::QuoteError,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{
-    Error,
-    inventory::{self, Committed, StockLine},
-    outbox,
-};
+use crate::{Error, inventory, outbox};
 
 /// How opening an order ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +98,8 @@ pub async fn place(
     }
 }
 
-/// Makes a captured checkout final: order paid, stock sold, cart closed, event out.
+/// Makes a captured checkout final: order paid, cart closed, event out. Its stock is to be committed
+/// after this, and can then go nowhere else.
 pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<(), Error> {
     let checkout = lock_checkout(conn, checkout_id).await?;
     let order = lock(conn, checkout_id.order()).await?;
@@ -141,15 +138,9 @@ pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<
         checkout_id.order().to_string(),
         outbox::ORDER_PAID,
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    // The hot rows last, so that they are locked for the shortest time.
-    match inventory::commit(conn, checkout_id).await? {
-        Committed::Sold => Ok(()),
-        Committed::Ended => {
-            Err(Error::Broken(format!("{checkout_id} was captured, but its stock is not held")))
-        }
-    }
+    Ok(())
 }
 
 /// Cancels the order, if there is one, unlocks the cart, and bars the checkout from opening later.
@@ -359,13 +350,23 @@ pub(crate) async fn find(
     )
     .fetch_optional(conn)
     .await?;
-    state
-        .map(|state| {
-            let state =
-                OrderState::parse(&state).ok_or(Error::corrupt("customer_order", "state"))?;
-            Ok(Order { id: order_id, state })
-        })
-        .transpose()
+    state.map(|state| Ok(Order { id: order_id, state: parse(&state)? })).transpose()
+}
+
+/// Where the order stands, if there is one.
+pub async fn state(
+    conn: &mut PgConnection,
+    order_id: OrderId,
+) -> Result<Option<OrderState>, Error> {
+    let state =
+        sqlx::query_scalar!("SELECT state FROM customer_order WHERE id = $1", order_id.uuid())
+            .fetch_optional(conn)
+            .await?;
+    state.map(|state| parse(&state)).transpose()
+}
+
+fn parse(state: &str) -> Result<OrderState, Error> {
+    OrderState::parse(state).ok_or(Error::corrupt("customer_order", "state"))
 }
 
 async fn lock(conn: &mut PgConnection, order_id: OrderId) -> Result<Order, Error> {

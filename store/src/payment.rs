@@ -4,7 +4,7 @@
 //! comes later can always be asked about, and cancelled, by that id.
 
 use chrono::{DateTime, Utc};
-use domain::{Attempt, CheckoutId, Money, OrderState, PaymentId, PaymentMethod};
+use domain::{Attempt, CheckoutId, Money, PaymentId, PaymentMethod};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -220,28 +220,24 @@ pub async fn decide(
     Ok(AttemptRow { state, decline_code: decline_code.map(str::to_owned), ..row })
 }
 
-/// Closes a payment: no attempt may begin or be confirmed after this, and the sale cannot become
-/// final. Its attempts, for the caller to undo at the provider; `None` if the sale is final already.
-pub async fn close(
-    conn: &mut PgConnection,
-    payment_id: PaymentId,
-) -> Result<Option<Vec<AttemptRow>>, Error> {
-    match order::find(conn, payment_id.checkout().order()).await?.map(|order| order.state) {
+/// Closes a payment, unless its sale is final: no attempt may begin or be confirmed after this, and the
+/// sale cannot become final. Whoever wants the stock or the money back closes first, and whoever makes the
+/// sale final must find it open, so this row decides between the two. `false` if the sale is final.
+pub async fn close(conn: &mut PgConnection, payment_id: PaymentId) -> Result<bool, Error> {
+    match order::find(conn, payment_id.checkout().order()).await? {
         // Never opened, so never paid for.
-        None => return Ok(Some(Vec::new())),
-        Some(OrderState::Pending | OrderState::Placed | OrderState::Cancelled) => {}
-        Some(
-            OrderState::Paid | OrderState::Shipped | OrderState::Delivered | OrderState::Refunded,
-        ) => return Ok(None),
+        None => return Ok(true),
+        Some(order) if order.state.sold() => return Ok(false),
+        Some(_) => {}
     }
     mint(conn, payment_id).await?;
     sqlx::query!(
         "UPDATE payment SET closed_at = coalesce(closed_at, now()) WHERE id = $1",
         payment_id.uuid()
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    attempts(conn, payment_id).await.map(Some)
+    Ok(true)
 }
 
 /// Books that an attempt of a closed payment was undone at the provider: voided, or paid back if it

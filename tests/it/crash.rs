@@ -59,6 +59,31 @@ async fn a_worker_killed_before_settling_settles_once() {
 }
 
 #[tokio::test]
+async fn a_worker_killed_between_the_sale_and_its_stock_sells_the_stock_once() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let checkout = ada.start(&Uuid::new_v4().to_string(), json!({})).await.checkout();
+    // Nothing of the checkout writes there between the reservation and the end.
+    let lock = lock(&shop, "SELECT FROM inventory WHERE sku = 'MUG-1' FOR UPDATE").await;
+    let paying = tokio::spawn(async move { ada.pay(checkout, "pm_card_visa").await });
+    eventually("the order is paid", || async {
+        (shop.order_state(checkout).await.as_deref() == Some("paid")).then_some(())
+    })
+    .await;
+    shop.kill_worker(0);
+    drop(lock);
+    shop.start_worker(0);
+
+    let paid = paying.await.expect("an answer");
+
+    assert_eq!(paid.state(), Some("completed"), "{:#}", paid.body);
+    assert_eq!(shop.payment(checkout).await, ONCE);
+    assert_eq!(shop.counters("MUG-1").await, (0, 0, 1));
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
 async fn a_worker_killed_within_a_slow_try_authorizes_once() {
     one_crash(Moment::SlowTryUnderWay).await;
 }

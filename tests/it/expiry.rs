@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use domain::CheckoutId;
+use domain::{CheckoutId, StockLine};
 use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
-use store::inventory::{self, Inventory, Reserved, Resolution, StockLine};
+use store::inventory::{Inventory, Reserved, Resolution};
 use tests::{Books, Customer, Payment, Shop, Spec, eventually};
 use uuid::Uuid;
 
@@ -133,22 +133,22 @@ async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
         let checkout = CheckoutId::from(Uuid::new_v4());
         let mug = books.stock(&format!("MUG-{round}"), 5).await;
         let lines = [StockLine { sku: mug.clone(), quantity: 3.try_into().expect("a quantity") }];
-        let held = stock.reserve(checkout, &lines, 0).await.expect("a reservation");
+        let held = stock.reserve(checkout, lines.to_vec(), 0).await.expect("a reservation");
         assert!(matches!(held, Reserved::Held { .. }));
 
         let releases = join_all((0..10).map(|number| {
             let resolution =
                 if number % 2 == 0 { Resolution::Released } else { Resolution::Expired };
-            stock.release(checkout, resolution)
+            stock.give_back(checkout, resolution)
         }));
-        let sweeps = join_all((0..10).map(|_| async {
-            let mut conn = books.db.acquire().await.expect("a connection");
-            inventory::expire(&mut conn, checkout).await.expect("a sweep")
-        }));
-        let (answers, freed) = futures::join!(releases, sweeps);
+        // Another process's queue.
+        let other = Inventory::new(books.db.clone());
+        let elsewhere = join_all((0..10).map(|_| other.give_back(checkout, Resolution::Expired)));
+        let (here, elsewhere) = futures::join!(releases, elsewhere);
 
-        assert!(answers.into_iter().all(|answer| answer.is_ok()));
-        assert!(freed.into_iter().filter(|freed| *freed).count() <= 1);
+        let answers: Vec<Resolution> =
+            here.into_iter().chain(elsewhere).map(|answer| answer.expect("an answer")).collect();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
         assert_eq!(books.counters(&mug).await, (5, 0, 0));
     }
     books.assert_lawful().await;
@@ -162,9 +162,9 @@ async fn a_reserve_that_arrives_after_its_release_holds_nothing() {
     let checkout = CheckoutId::from(Uuid::new_v4());
     let lines = [StockLine { sku: mug.clone(), quantity: 3.try_into().expect("a quantity") }];
 
-    stock.release(checkout, Resolution::Released).await.expect("a release of nothing");
-    stock.release(checkout, Resolution::Released).await.expect("and again");
-    let late = stock.reserve(checkout, &lines, 60_000).await.expect("an answer");
+    stock.give_back(checkout, Resolution::Released).await.expect("a release of nothing");
+    stock.give_back(checkout, Resolution::Released).await.expect("and again");
+    let late = stock.reserve(checkout, lines.to_vec(), 60_000).await.expect("an answer");
 
     assert_eq!(late, Reserved::Ended);
     assert_eq!(books.counters(&mug).await, (5, 0, 0));
@@ -179,7 +179,7 @@ async fn a_reserve_that_runs_twice_holds_once() {
     let checkout = CheckoutId::from(Uuid::new_v4());
     let lines = [StockLine { sku: mug.clone(), quantity: 3.try_into().expect("a quantity") }];
 
-    let held = join_all((0..10).map(|_| stock.reserve(checkout, &lines, 60_000))).await;
+    let held = join_all((0..10).map(|_| stock.reserve(checkout, lines.to_vec(), 60_000))).await;
 
     let held: Vec<Reserved> = held.into_iter().map(|held| held.expect("an answer")).collect();
     assert!(matches!(held[0], Reserved::Held { .. }), "{held:?}");

@@ -34,9 +34,14 @@ fn steps_until_capture() -> [&'static str; 5] {
     ]
 }
 
-/// The undos, in the order in which they are registered.
-fn undos() -> [&'static str; 3] {
-    [Orders::cancel.name(), Inventory::release.name(), Payments::void.name()]
+/// What barring the sale and undoing it consist of.
+fn undos() -> [&'static str; 4] {
+    [
+        Payments::close.name(),
+        Orders::cancel.name(),
+        Inventory::release.name(),
+        Payments::void.name(),
+    ]
 }
 
 /// What is to happen to a step.
@@ -265,11 +270,11 @@ async fn a_sale_that_is_being_undone_cannot_become_final() {
     .await;
 
     let mut tx = shop.db.begin().await.expect("a transaction");
-    let undone = store::payment::close(&mut tx, checkout.payment()).await.expect("an answer");
+    let closed = store::payment::close(&mut tx, checkout.payment()).await.expect("an answer");
     let settled = store::order::settle(&mut tx, checkout).await;
     tx.rollback().await.expect("a rollback");
 
-    assert!(undone.is_some(), "the sale was final before it was captured");
+    assert!(closed, "the sale was final before it was captured");
     assert!(matches!(settled, Err(store::Error::Broken(_))), "{settled:?}");
     assert_eq!(buying.await.expect("an answer").state(), Some("completed"));
     assert_eq!(shop.payment(checkout).await, SOLD);
@@ -296,14 +301,15 @@ async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
     })
     .expect("a client");
     let payments = activities::Payments::new(shop.db.clone(), provider);
+    let stock = store::inventory::Inventory::new(shop.db.clone());
     let options = WorkerOptions::new(TASK_QUEUE)
         .activity_inbound_interceptor(saboteur.clone())
         .register_workflow::<CheckoutWorkflow>()
         .expect("registered once")
         .register_workflow::<FulfilmentWorkflow>()
         .expect("registered once")
-        .register_activities(activities::Orders::new(shop.db.clone()))
-        .register_activities(activities::Inventory::new(shop.db.clone(), payments.clone()))
+        .register_activities(activities::Orders::new(shop.db.clone(), stock.clone()))
+        .register_activities(activities::Inventory::new(shop.db.clone(), stock, payments.clone()))
         .register_activities(payments)
         .build();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");

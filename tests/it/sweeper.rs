@@ -53,6 +53,38 @@ async fn the_hold_of_a_checkout_that_was_ended_by_hand_is_swept() {
 }
 
 #[tokio::test]
+async fn stock_of_a_paid_order_whose_checkout_was_ended_by_hand_is_sold_not_freed() {
+    let spec = Spec { hold: HOLD, payment_window: HOLD, ..Spec::default() };
+    let shop = Shop::open_with(spec).await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let started = start(&ada).await;
+    // The order is settled, and then its stock cannot be counted.
+    let mut lock = shop.db.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM inventory WHERE sku = 'MUG-1' FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .expect("a lock");
+    let paying = tokio::spawn(async move { ada.pay(started, "pm_card_visa").await });
+    eventually("the order is paid", || async {
+        (shop.order_state(started).await.as_deref() == Some("paid")).then_some(())
+    })
+    .await;
+    shop.kill_worker(0);
+    terminate(&shop, started).await;
+    drop(lock);
+    shop.start_worker(0);
+
+    eventually("the stock is sold", || async {
+        (shop.counters("MUG-1").await == (0, 0, 1)).then_some(())
+    })
+    .await;
+    assert_eq!(shop.order_state(started).await.as_deref(), Some("paid"));
+    paying.await.expect("an answer, of whatever kind");
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
 async fn there_is_one_sweeper_and_it_outlives_its_workers() {
     let shop = Shop::open_with(Spec { workers: 2, hold: HOLD, ..Spec::default() }).await;
     shop.stock("MUG-1", 1, 1299).await;

@@ -62,6 +62,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let client = engine::connect().await?;
     engine::ensure(&client).await?;
 
+    let stock = store::inventory::Inventory::new(pool.clone());
     let payments = Payments::new(pool.clone(), provider);
     let options = WorkerOptions::new(TASK_QUEUE)
         .max_cached_workflows(config.cached_workflows_max)
@@ -73,8 +74,8 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .register_workflow::<CheckoutWorkflow>()?
         .register_workflow::<FulfilmentWorkflow>()?
         .register_workflow::<ReservationExpiryWorkflow>()?
-        .register_activities(Orders::new(pool.clone()))
-        .register_activities(Inventory::new(pool.clone(), payments.clone()))
+        .register_activities(Orders::new(pool.clone(), stock.clone()))
+        .register_activities(Inventory::new(pool.clone(), stock, payments.clone()))
         .register_activities(payments)
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;

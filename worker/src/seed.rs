@@ -4,7 +4,11 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use sqlx::Connection as _;
-use store::{PgConnection, catalog::Product};
+use store::{
+    PgConnection,
+    catalog::Product,
+    inventory::{self, Received},
+};
 
 use crate::config::Database;
 
@@ -26,8 +30,10 @@ pub(crate) async fn seed(database: &Database, folder: &Path) -> anyhow::Result<(
         .with_context(|| format!("{} is no catalog", products.display()))?;
     let text = fs::read_to_string(&receipts)
         .with_context(|| format!("{} cannot be read", receipts.display()))?;
-    let receipts = parse_receipts(&text)
+    let mut receipts = parse_receipts(&text)
         .with_context(|| format!("{} is no list of receipts", receipts.display()))?;
+    // Rows of stock are locked in this order by everybody.
+    receipts.sort_by(|one, other| one.sku.cmp(&other.sku));
 
     let began = Instant::now();
     let mut conn = connect(database).await?;
@@ -36,8 +42,8 @@ pub(crate) async fn seed(database: &Database, folder: &Path) -> anyhow::Result<(
     let mut news = 0;
     for Receipt { sku, quantity, reference } in &receipts {
         let booked =
-            store::inventory::receive(&mut tx, sku, *quantity, "opening stock", reference).await?;
-        news += u32::from(booked);
+            inventory::receive(&mut tx, sku, *quantity, "opening stock", reference).await?;
+        news += u32::from(booked == Received::Booked);
     }
     tx.commit().await?;
     let skus: usize = products.iter().map(|product| product.skus.len()).sum();

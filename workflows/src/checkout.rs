@@ -24,10 +24,11 @@ use temporalio_workflow::{
 pub use self::status::{CheckoutStatus, NextAction};
 use crate::{
     contract::{
-        CaptureInput, DATABASE, Inventory, OpenInput, OpenOutcome, Orders, PROVIDER, Payments,
-        PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome, SettleInput,
+        CaptureInput, CloseInput, CloseOutcome, DATABASE, Inventory, OpenInput, OpenOutcome,
+        Orders, PROVIDER, Payments, PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome,
+        SettleInput,
     },
-    saga::{Compensated, Saga, Undo},
+    saga::{Saga, Undo},
     step::{self, Bug},
 };
 
@@ -107,7 +108,6 @@ impl CheckoutWorkflow {
     /// Sells the cart, or leaves everything as it was.
     #[run(name = "checkout")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<CheckoutStatus> {
-        let checkout_id = ctx.state(|s| s.input.checkout_id);
         let mut saga = Saga::default();
         match Self::sell(ctx, &mut saga).await {
             // Settling has announced the sale, so its fulfilment begins without this workflow.
@@ -119,19 +119,10 @@ impl CheckoutWorkflow {
                 return Err(refusal(&problem).into());
             }
             Err(Stop::Undo(problem)) => {
-                Self::enter(ctx, CheckoutState::Compensating);
-                // Stock that was refused is the one end before which nothing can have been taken.
-                if !matches!(problem, Problem::OutOfStock { .. }) {
-                    saga.register_all();
-                }
-                match saga.compensate(ctx, checkout_id, &problem).await {
-                    Ok(Compensated::Undone) => Self::end(ctx, problem),
-                    Ok(Compensated::Sold) => Self::enter(ctx, CheckoutState::Completed),
-                    Err(Bug(detail)) => {
-                        // Parked in plain sight: ending here would lose an undo.
-                        Self::call_attention(ctx, Some(detail));
-                        ctx.wait_condition_with_options(|_| false, detached()).await?;
-                    }
+                if let Err(Bug(detail)) = Self::turn_back(ctx, saga, problem).await {
+                    // Parked in plain sight: ending here would lose an undo.
+                    Self::call_attention(ctx, Some(detail));
+                    ctx.wait_condition_with_options(|_| false, detached()).await?;
                 }
             }
         }
@@ -322,6 +313,33 @@ impl CheckoutWorkflow {
                 }
             }
         }
+    }
+
+    /// Bars the sale from becoming final and undoes everything. A sale that turns out to be final, by a
+    /// task that was lost, is brought to its end instead.
+    async fn turn_back(
+        ctx: &WorkflowContext<Self>,
+        mut saga: Saga,
+        problem: Problem,
+    ) -> Result<(), Bug> {
+        Self::enter(ctx, CheckoutState::Compensating);
+        let input = ctx.state(|s| s.input.clone());
+        // Stock that was refused is the one end before which nothing can have been taken.
+        if !matches!(problem, Problem::OutOfStock { .. }) {
+            saga.register_all();
+            let close = CloseInput { checkout_id: input.checkout_id };
+            match step::run(ctx, || Payments::close, close, "bar the sale", DATABASE).await? {
+                CloseOutcome::Closed => {}
+                CloseOutcome::Sold => {
+                    Self::settle(ctx, &input).await;
+                    Self::enter(ctx, CheckoutState::Completed);
+                    return Ok(());
+                }
+            }
+        }
+        saga.compensate(ctx, input.checkout_id, &problem).await?;
+        Self::end(ctx, problem);
+        Ok(())
     }
 
     fn stop_if_cancelled(ctx: &WorkflowContext<Self>) -> Result<(), Stop> {

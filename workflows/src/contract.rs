@@ -179,6 +179,23 @@ pub struct CaptureInput {
     pub authorization: Authorization,
 }
 
+/// What `payments.close` needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CloseInput {
+    /// Which checkout.
+    pub checkout_id: CheckoutId,
+}
+
+/// How `payments.close` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CloseOutcome {
+    /// No attempt can be begun or confirmed any more, and the sale cannot become final.
+    Closed,
+    /// The sale is final: a task that was lost had got so far. There is nothing to undo.
+    Sold,
+}
+
 /// What `payments.void` needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VoidInput {
@@ -240,7 +257,7 @@ impl Orders {
         unimplemented!()
     }
 
-    /// Makes a captured checkout final in one transaction.
+    /// Makes a captured checkout final in one transaction, and then its stock sold.
     #[activity(name = "orders.settle")]
     pub fn settle(input: SettleInput) {
         unimplemented!()
@@ -294,7 +311,13 @@ impl Payments {
         unimplemented!()
     }
 
-    /// Makes sure that no attempt of this checkout holds money, or ever will.
+    /// Bars the sale from becoming final, unless it is. To come before every undo.
+    #[activity(name = "payments.close")]
+    pub fn close(input: CloseInput) -> CloseOutcome {
+        unimplemented!()
+    }
+
+    /// Makes sure that no attempt of this closed payment holds money, or ever will.
     #[activity(name = "payments.void")]
     pub fn void(input: VoidInput) -> VoidOutcome {
         unimplemented!()
@@ -305,5 +328,5 @@ impl Payments {
 pub use self::{
     inventory::{ExpireDue, Release, Reserve},
     orders::{Cancel, Open, Place, Settle},
-    payments::{Authorize, Capture, Void},
+    payments::{Authorize, Capture, Close, Void},
 };

@@ -4,7 +4,7 @@
 //! each undo is harmless when its step never ran, ran twice, or is still on its way. They run in
 //! reverse, and one that will not finish does not keep the rest from running.
 
-use domain::{CheckoutId, Problem, VoidOutcome};
+use domain::{CheckoutId, Problem};
 use temporalio_common::ActivityDefinition;
 use temporalio_workflow::{WorkflowContext, join_all};
 
@@ -65,45 +65,29 @@ impl Saga {
         ctx: &WorkflowContext<CheckoutWorkflow>,
         checkout_id: CheckoutId,
         problem: &Problem,
-    ) -> Result<Compensated, Bug> {
+    ) -> Result<(), Bug> {
         let (conclusion, effects): (Vec<_>, Vec<_>) =
             self.undos.into_iter().rev().partition(|undo| *undo == Undo::CancelOrder);
         let mut bugs = Vec::new();
         let mut unfinished = Vec::new();
         for undo in effects {
             match undo.run(ctx, checkout_id, problem, Pace::Quick).await {
-                Ok(Some(Compensated::Undone)) => {}
-                Ok(Some(Compensated::Sold)) => return Ok(Compensated::Sold),
-                Ok(None) => unfinished.push(undo.run(ctx, checkout_id, problem, Pace::Patient)),
+                Ok(true) => {}
+                Ok(false) => unfinished.push(undo.run(ctx, checkout_id, problem, Pace::Patient)),
                 Err(bug) => bugs.push(bug),
             }
         }
-        for finished in join_all(unfinished).await {
-            match finished {
-                Ok(Some(Compensated::Sold)) => return Ok(Compensated::Sold),
-                Ok(Some(Compensated::Undone) | None) => {}
-                Err(bug) => bugs.push(bug),
-            }
-        }
+        bugs.extend(join_all(unfinished).await.into_iter().filter_map(Result::err));
         if let Some(bug) = bugs.into_iter().next() {
             return Err(bug);
         }
         for undo in conclusion {
-            if undo.run(ctx, checkout_id, problem, Pace::Quick).await?.is_none() {
+            if !undo.run(ctx, checkout_id, problem, Pace::Quick).await? {
                 undo.run(ctx, checkout_id, problem, Pace::Patient).await?;
             }
         }
-        Ok(Compensated::Undone)
+        Ok(())
     }
-}
-
-/// What undoing came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compensated {
-    /// Nothing of the checkout is left.
-    Undone,
-    /// It was too late: a task that was lost had already made the sale final.
-    Sold,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,21 +97,18 @@ enum Pace {
 }
 
 impl Undo {
-    /// What the undo came to, if it finished; with patience it does.
+    /// Whether the undo finished; with patience it does.
     async fn run(
         self,
         ctx: &WorkflowContext<CheckoutWorkflow>,
         checkout_id: CheckoutId,
         problem: &Problem,
         pace: Pace,
-    ) -> Result<Option<Compensated>, Bug> {
-        let undone = |()| Compensated::Undone;
+    ) -> Result<bool, Bug> {
         match self {
             Self::CancelOrder => {
                 let input = CancelInput { checkout_id, problem: problem.clone() };
-                let done =
-                    pace.run(ctx, Orders::cancel, input, "cancel the order", DATABASE).await?;
-                Ok(done.map(undone))
+                pace.run(ctx, Orders::cancel, input, "cancel the order", DATABASE).await
             }
             Self::ReleaseStock => {
                 let reason = match problem {
@@ -135,19 +116,11 @@ impl Undo {
                     _ => ReleaseReason::Released,
                 };
                 let input = ReleaseInput { checkout_id, reason };
-                let done = pace
-                    .run(ctx, Inventory::release, input, "give the stock back", DATABASE)
-                    .await?;
-                Ok(done.map(undone))
+                pace.run(ctx, Inventory::release, input, "give the stock back", DATABASE).await
             }
             Self::VoidPayment => {
                 let input = VoidInput { checkout_id };
-                let done =
-                    pace.run(ctx, Payments::void, input, "void the payment", PROVIDER).await?;
-                Ok(done.map(|outcome| match outcome {
-                    VoidOutcome::Voided | VoidOutcome::Refunded => Compensated::Undone,
-                    VoidOutcome::Sold => Compensated::Sold,
-                }))
+                pace.run(ctx, Payments::void, input, "void the payment", PROVIDER).await
             }
         }
     }
@@ -161,10 +134,13 @@ impl Pace {
         input: AD::Input,
         summary: &str,
         limits: StepLimits,
-    ) -> Result<Option<AD::Output>, Bug> {
-        match self {
-            Self::Quick => step::quick(ctx, activity, input, summary, limits).await,
-            Self::Patient => step::patient(ctx, activity, input, summary, limits).await.map(Some),
-        }
+    ) -> Result<bool, Bug> {
+        Ok(match self {
+            Self::Quick => step::quick(ctx, activity, input, summary, limits).await?.is_some(),
+            Self::Patient => {
+                step::patient(ctx, activity, input, summary, limits).await?;
+                true
+            }
+        })
     }
 }

@@ -59,6 +59,7 @@ fn every_error() -> Vec<(Error, &'static str, u16, Code)> {
         ),
         (Error::Unavailable(source()), "unavailable", 503, Code::Unavailable),
         (Error::Overloaded, "unavailable", 503, Code::Unavailable),
+        (Error::Throttled { retry_after_s: 7 }, "throttled", 429, Code::ResourceExhausted),
         (Error::Internal(source()), "internal", 500, Code::Internal),
     ]
 }

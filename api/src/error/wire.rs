@@ -67,6 +67,9 @@ impl IntoResponse for Error {
             Self::Unavailable(_) | Self::Overloaded => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
             }
+            Self::Throttled { retry_after_s } => {
+                headers.insert(header::RETRY_AFTER, retry_after_s.into());
+            }
             _ => {}
         }
         response

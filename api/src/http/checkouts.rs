@@ -98,6 +98,7 @@ impl From<NewCheckout> for CheckoutRequest {
         (status = 201, description = "Sold", body = CheckoutBody, headers(("Location" = String), ("Idempotency-Replayed" = Option<String>, description = "`true` if this key was sent before"))),
         (status = 202, description = "Under way, or waiting for somebody: see `state` and `next_action`", body = CheckoutBody, headers(("Location" = String), ("Idempotency-Replayed" = Option<String>, description = "`true` if this key was sent before"))),
         (status = "4XX", description = "malformed, idempotency_key_missing, unauthenticated, payment_declined (decline_code), cart_locked (checkout_id), out_of_stock (lines), quote_changed (expected_total, total, lines), hold_expired, cancelled, payload_too_large, unsupported_media_type, validation_failed (errors), cart_empty, cart_invalid (skus), idempotency_key_reused", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "throttled: others come first for what is left, or it cannot be decided soon; nothing was started", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
         (status = 503, description = "unavailable: send the same request again", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
     )
 )]

@@ -18,6 +18,7 @@ use workflows::{CheckoutInput, CheckoutStatus, NextAction};
 
 use super::{
     Service,
+    admission::Refusal,
     request::{CheckoutRequest, IdempotencyKey},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(crate) struct Checkout {
 pub(crate) struct Asked {
     pub(crate) checkout: Checkout,
     pub(crate) replayed: bool,
+    /// Nothing was decided while the caller waited.
+    ongoing: bool,
 }
 
 impl Service {
@@ -57,12 +60,42 @@ impl Service {
     ) -> Result<Asked, Error> {
         let id = CheckoutId::derive(caller, key.as_str());
         let request = request.checked()?;
+        self.let_in(caller, id).await?;
+        let started = self.start_admitted(caller, id, request, wait).await;
+        match &started {
+            // It is in the way of others until it is decided.
+            Ok(Asked { ongoing: true, .. }) => {}
+            Ok(asked) => self.0.admission.leave(id, asked.checkout.problem.is_none()),
+            Err(_) => self.0.admission.leave(id, false),
+        }
+        started
+    }
+
+    /// Refuses at once what cannot be had, or not soon, unless this checkout was started before.
+    async fn let_in(&self, caller: CustomerId, id: CheckoutId) -> Result<(), Error> {
+        let mut conn = self.connection().await?;
+        let lines = store::cart::stock_lines(&mut conn, caller).await?;
+        match self.0.admission.admit(id, &lines) {
+            Ok(()) => Ok(()),
+            Err(_) if store::checkout::registered(&mut conn, id).await? => Ok(()),
+            Err(Refusal::OutOfStock(lines)) => Err(Error::unsold(Problem::OutOfStock { lines })),
+            Err(Refusal::Throttled { retry_after_s }) => Err(Error::Throttled { retry_after_s }),
+        }
+    }
+
+    async fn start_admitted(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+        request: CheckoutRequest,
+        wait: Duration,
+    ) -> Result<Asked, Error> {
         let replayed = match self.register(caller, id, &request).await? {
             Registered::New => false,
             Registered::Same { finished: false } => true,
             Registered::Same { finished: true } => {
                 let row = self.row(caller, id).await?;
-                return Ok(Asked { checkout: compose(row, None), replayed: true });
+                return Ok(Asked { checkout: compose(row, None), replayed: true, ongoing: false });
             }
             Registered::Other => return Err(Error::IdempotencyKeyReused),
             Registered::CartEmpty => return Err(Error::unsold(Problem::CartEmpty)),
@@ -74,7 +107,9 @@ impl Service {
             payment: request.payment,
             timing: self.0.timing.clone(),
         };
-        let checkout = match self.0.engine.start(input, replayed, wait).await? {
+        let started = self.0.engine.start(input, replayed, wait).await?;
+        let ongoing = matches!(started, Started::Ongoing);
+        let checkout = match started {
             Started::Answered(status) if !replayed || status.state().finished() => {
                 compose(self.row(caller, id).await?, Some(*status))
             }
@@ -83,7 +118,7 @@ impl Service {
             // Asking a workflow that was busy a moment ago would make this client wait longer still.
             Started::Ongoing => compose(self.row(caller, id).await?, None),
         };
-        Ok(Asked { checkout, replayed })
+        Ok(Asked { checkout, replayed, ongoing })
     }
 
     /// The caller's checkout as it stands.
