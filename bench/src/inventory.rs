@@ -235,6 +235,7 @@ impl Bench {
             .execute(&mut *conn)
             .await?;
         drop(conn);
+        let cell = u64::try_from(self.hot)?;
         let before = (self.stock.reserved(), self.stock.resolved());
         let began = Instant::now();
         let mut crowd = JoinSet::new();
@@ -244,7 +245,7 @@ impl Bench {
                 stock: self.stock.clone(),
                 popularity: self.popularity.clone(),
                 hot: hot.clone(),
-                rng: Rng::with_seed((u64::from(round) << 32) | u64::from(buyer)),
+                rng: Rng::with_seed(cell << 32 | u64::from(buyer)),
                 scene,
                 way,
             };
