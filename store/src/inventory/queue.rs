@@ -194,7 +194,7 @@ impl<W: Work> Server<W> {
                 Trouble::Clash | Trouble::Late => tell_all(part, &error),
                 Trouble::Poison if part.len() == 1 => {
                     for ticket in part {
-                        drop(ticket.reply.send(Err(Error::Broken(error.to_string()))));
+                        drop(ticket.reply.send(Err(Error::Broken(said(&error)))));
                     }
                 }
                 Trouble::Poison => {
@@ -238,9 +238,17 @@ fn one_of_each<W: Work>(tickets: &mut Vec<Ticket<W>>) -> Vec<Ticket<W>> {
 }
 
 fn tell_all<W: Work>(part: Vec<Ticket<W>>, error: &Error) {
-    tracing::warn!(error = %error, waiting = part.len(), "stock cannot be booked: {} callers are told to come again", part.len());
+    tracing::warn!(error = %said(error), waiting = part.len(), "stock cannot be booked: {} callers are told to come again", part.len());
     for ticket in part {
-        drop(ticket.reply.send(Err(Error::Unavailable(error.to_string()))));
+        drop(ticket.reply.send(Err(Error::Unavailable(said(error)))));
+    }
+}
+
+/// An error and what is below it: each caller of a batch gets these words, since there is one error.
+fn said(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
