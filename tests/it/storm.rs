@@ -318,13 +318,14 @@ async fn rows(conn: &mut PgConnection) -> HashMap<Uuid, Row> {
             .fetch_all(conn)
             .await
             .expect("reservations");
-    rows.into_iter()
-        .map(|(id, state, skus, quantities)| {
-            let mut lines: Vec<_> = skus.into_iter().zip(quantities).collect();
-            lines.sort();
-            (id, (state, lines))
-        })
-        .collect()
+    let (count, mut once) = (rows.len(), HashMap::new());
+    once.extend(rows.into_iter().map(|(id, state, skus, quantities)| {
+        let mut lines: Vec<_> = skus.into_iter().zip(quantities).collect();
+        lines.sort();
+        (id, (state, lines))
+    }));
+    assert_eq!(once.len(), count, "a checkout holds its stock twice");
+    once
 }
 
 /// A database server of the storm's own, which outlives its death on the same port.
