@@ -30,6 +30,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Bring the shop's database to this version's schema
     Migrate(Database),
+    /// Check every law of the shop's books, on the living system; fails if one is broken
+    Audit(Database),
     /// Load a catalog's products and stock receipts; running it twice changes nothing
     Seed {
         /// Where the shop's tables are.

@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin, process::ExitCode};
 
 use clap::Parser as _;
 
+mod audit;
 mod config;
 mod engine;
 mod health;
@@ -41,6 +42,7 @@ async fn execute(config: Config) -> anyhow::Result<()> {
     match config.command {
         Some(Command::Migrate(database)) => seed::migrate(&database).await,
         Some(Command::Seed { database, folder }) => seed::seed(&database, &folder).await,
+        Some(Command::Audit(database)) => audit::audit(&database).await,
         Some(Command::Run(run)) => run::run(*run).await,
         None => run::run(config.run).await,
     }

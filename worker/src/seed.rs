@@ -86,7 +86,7 @@ fn parse_receipts(text: &str) -> anyhow::Result<Vec<Receipt>> {
         .collect()
 }
 
-async fn connect(database: &Database) -> anyhow::Result<PgConnection> {
+pub(crate) async fn connect(database: &Database) -> anyhow::Result<PgConnection> {
     PgConnection::connect(&database.database_url)
         .await
         .context("the database does not answer: start it, or set DATABASE_URL")

@@ -9,7 +9,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::{net::TcpStream, process::Command, time};
 
 use crate::{
-    http,
+    cargo, http,
     ports::{API_FLAG, OwnServers, PAYSIM_FLAG, Ports, TEMPORAL_FLAG, UI_FLAG},
 };
 
@@ -20,6 +20,9 @@ const RUST_MINOR_MIN: u32 = 94;
 const DISK_FREE_BYTES_MIN: u64 = 10_000_000_000;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// An audit reads every reservation there is.
+const AUDIT_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -134,7 +137,35 @@ async fn stack(ports: &Ports, own: &OwnServers) -> Vec<(&'static str, Finding)> 
         ));
     }
     findings.push(("PostgreSQL", postgres(ports, own).await));
+    findings.push(("books", books(ports, own).await));
     findings
+}
+
+/// Every law of the shop's books, by the worker that knows them.
+async fn books(ports: &Ports, own: &OwnServers) -> Finding {
+    let port = ports.postgres_port;
+    if own.database_url.is_none() && check_free(port, None).is_ok() {
+        return Ok("nothing runs whose books could be checked".to_owned());
+    }
+    let worker = cargo::program("worker", false).map_err(|error| error.to_string())?;
+    if !worker.is_file() {
+        return Ok("not checked: build the worker with `cargo build -p worker`".to_owned());
+    }
+    let url = own
+        .database_url
+        .clone()
+        .unwrap_or_else(|| format!("postgres://postgres@127.0.0.1:{port}/holdfast"));
+    let audit = Command::new(worker)
+        .args(["audit", "--database-url", &url])
+        .env("RUST_LOG", "info,sqlx=warn")
+        .kill_on_drop(true)
+        .output();
+    match time::timeout(AUDIT_LIMIT, audit).await {
+        Ok(Ok(output)) if output.status.success() => Ok("every law holds".to_owned()),
+        Ok(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("not checked within {} s", AUDIT_LIMIT.as_secs())),
+    }
 }
 
 async fn web(port: u16, flag: &'static str, path: &str) -> Finding {
