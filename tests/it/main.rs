@@ -12,9 +12,10 @@ mod grpc;
 mod idempotency;
 mod input;
 mod paying;
-mod receipts;
+
 mod replay;
 mod saga;
+mod stock;
 mod storm;
 mod sweeper;
 mod watching;
