@@ -4,6 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use sqlx::PgPool;
 use store::law::{self, Breach, When};
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +16,7 @@ use crate::{
     stack::{SKU, Stack},
 };
 
-const QUIET_LIMIT: Duration = Duration::from_secs(30);
+const QUIET_LIMIT: Duration = Duration::from_secs(60);
 const QUIET_LOOK: Duration = Duration::from_millis(100);
 
 /// The whole of it.
@@ -56,15 +57,8 @@ impl Verdict {
         completed: usize,
         failed: usize,
     ) -> anyhow::Result<Self> {
+        let breaches = breaches_at_rest(&stack.shop_db).await?;
         let mut conn = stack.shop_db.acquire().await?;
-        let began = Instant::now();
-        let breaches = loop {
-            let breaches = law::breaches(&mut conn, When::Quiet).await?;
-            if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
-                break breaches;
-            }
-            sleep(QUIET_LOOK).await;
-        };
         let sold = sqlx::query_scalar("SELECT sold FROM inventory WHERE sku = $1")
             .bind(SKU)
             .fetch_one(&mut *conn)
@@ -82,6 +76,19 @@ impl Verdict {
             && self.failed == 0
             && self.sold == completed
             && self.captured == completed
+    }
+}
+
+/// Waits for quiet, for a while at most: the laws that are broken then.
+pub(crate) async fn breaches_at_rest(db: &PgPool) -> anyhow::Result<Vec<Breach>> {
+    let mut conn = db.acquire().await?;
+    let began = Instant::now();
+    loop {
+        let breaches = law::breaches(&mut conn, When::Quiet).await?;
+        if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
+            return Ok(breaches);
+        }
+        sleep(QUIET_LOOK).await;
     }
 }
 

@@ -11,17 +11,17 @@ use std::{
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use reqwest::StatusCode;
-use store::law::{self, When};
 use temporalio_client::WorkflowCountOptions;
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::{
     Done, Tell,
     cells::percentile,
     engine,
+    findings::breaches_at_rest,
     load::{Customer, Door, drive},
     machine::Machine,
     stack::{self, Stack},
@@ -31,8 +31,6 @@ const SKU: &str = "FLASH-1";
 const TICK: Duration = Duration::from_millis(10);
 const ENTERING: u16 = 16;
 const ENTER_LIMIT: Duration = Duration::from_secs(900);
-const QUIET_LIMIT: Duration = Duration::from_secs(60);
-const QUIET_LOOK: Duration = Duration::from_millis(100);
 
 /// How big a sale.
 #[derive(Debug, Clone, Args)]
@@ -144,15 +142,8 @@ async fn sell(
 
 /// What is wrong with how it came out, if anything is.
 async fn faults(stack: &Stack, options: &Options, told: &Told) -> anyhow::Result<Vec<String>> {
+    let breaches = breaches_at_rest(&stack.shop_db).await?;
     let mut conn = stack.shop_db.acquire().await?;
-    let began = Instant::now();
-    let breaches = loop {
-        let breaches = law::breaches(&mut conn, When::Quiet).await?;
-        if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
-            break breaches;
-        }
-        sleep(QUIET_LOOK).await;
-    };
     let mut faults: Vec<String> = breaches
         .into_iter()
         .map(|breach| format!("{}: {}", breach.claim, breach.examples.join(", ")))

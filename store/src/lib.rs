@@ -1,6 +1,7 @@
 //! All the SQL of the shop. One file per table family; no policy, no HTTP, no engine.
 //!
-//! Every function takes a connection, so its caller decides what is one transaction. Invariants
+//! Every function takes a connection, so its caller decides what is one transaction; only the
+//! stock's queues, which make one of many callers' wishes, have connections of their own. Invariants
 //! stand in the schema first; what is here maps a violated constraint to an answer where it is one.
 //! Locks are taken in one order everywhere: checkout, cart, order, payment, reservation, then
 //! inventory rows by SKU.

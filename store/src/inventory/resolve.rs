@@ -65,7 +65,8 @@ async fn resolve(
     known: &mut HashMap<Uuid, Resolution>,
 ) -> Result<(), Error> {
     let (ids, states) = columns(batch);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"
         WITH locked AS MATERIALIZED (
             SELECT r.checkout_id, w.state
@@ -97,10 +98,7 @@ async fn resolve(
     )
     .fetch_all(conn)
     .await?;
-    for row in rows {
-        known.insert(row.checkout_id, Resolution::parse(&row.state)?);
-    }
-    Ok(())
+    learn(known, rows)
 }
 
 /// Bars those that are to be given back and were never held from being held later.
@@ -115,7 +113,8 @@ async fn bar(
         return Ok(());
     }
     let (ids, states) = columns(&backward);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"
         INSERT INTO reservation (checkout_id, state, skus, quantities, expires_at, resolved_at)
         SELECT w.id, w.state, '{}', '{}', now(), now()
@@ -130,10 +129,7 @@ async fn bar(
     )
     .fetch_all(conn)
     .await?;
-    for row in rows {
-        known.insert(row.checkout_id, Resolution::parse(&row.state)?);
-    }
-    Ok(())
+    learn(known, rows)
 }
 
 /// What the others came to before.
@@ -143,12 +139,23 @@ async fn look(
     known: &mut HashMap<Uuid, Resolution>,
 ) -> Result<(), Error> {
     let (ids, _) = columns(batch);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         "SELECT checkout_id, state FROM reservation WHERE checkout_id = ANY ($1) AND state <> 'held'",
         &ids
     )
     .fetch_all(conn)
     .await?;
+    learn(known, rows)
+}
+
+/// What a reservation has come to.
+struct Row {
+    checkout_id: Uuid,
+    state: String,
+}
+
+fn learn(known: &mut HashMap<Uuid, Resolution>, rows: Vec<Row>) -> Result<(), Error> {
     for row in rows {
         known.insert(row.checkout_id, Resolution::parse(&row.state)?);
     }
