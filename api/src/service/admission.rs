@@ -24,7 +24,7 @@ const INTEREST: Duration = Duration::from_secs(5);
 /// Anybody else's checkout is decided where the stock is, at the price of a workflow.
 const CROWD_PER_S: f64 = 10.0;
 /// Who would be decided later than this is told to come again.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(5);
 /// As many are let in whatever was measured.
 const UNDECIDED_MIN: usize = 64;
 /// One that is not decided after this has gone astray, and stands in nobody's way.
