@@ -3,7 +3,8 @@
 //! An activity returns only when it knows what happened. A business answer is a value; trouble that
 //! may pass is an error, which the engine retries; a bug goes through [`failure`] and is not
 //! retried. Each is idempotent by checkout id, so running it twice equals running it once. SQL
-//! stands in `store`, HTTP in `payments`; transactions are opened and closed here.
+//! stands in `store`, HTTP in `payments`; transactions are opened and closed here, but for
+//! those of the stock's queues.
 
 pub mod failure;
 mod heartbeat;

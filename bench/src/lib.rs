@@ -1,4 +1,6 @@
-//! What a checkout costs. The whole shop runs as real processes on real servers and sells over HTTP;
+//! What things cost: a checkout, a reservation (`inventory.rs`), a flash sale (`flash.rs`).
+//!
+//! For the checkout, the whole shop runs as real processes on real servers and sells over HTTP;
 //! interleaved with it, in the same run, a bare workflow of the same shape that does nothing. The
 //! difference is ours, the rest is the engine's. No figure is judged here beyond the aims in
 //! `report.rs`; what must always hold (the laws, the counts) fails the run.

@@ -2,6 +2,8 @@
 //!
 //! The heart is one conditional decrement: a row changes only where `available >= quantity`, and the
 //! database applies that atomically, so two buyers of the last unit cannot both have it.
+//! Callers do not write to a popular row one by one: `queue.rs` gathers what they ask for, and
+//! `reserve.rs` and `resolve.rs` decide it together.
 
 mod queue;
 mod reserve;
