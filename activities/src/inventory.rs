@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::{CheckoutId, OrderState, Problem};
 use store::{
     PgPool,
-    inventory::{self as stock, Reserved, Resolution},
+    inventory::{Reserved, Resolution},
     order, payment,
 };
 use temporalio_macros::activities;
@@ -15,30 +15,27 @@ use workflows::contract::{
     ReserveOutcome,
 };
 
-use crate::{failure, heartbeat, payments::Payments};
+use crate::{failure, heartbeat, holds::Holds, payments::Payments};
 
-/// How much longer a hold is kept whose payment turns out to be in flight when it runs out.
-const IN_FLIGHT_GRACE_MS: u64 = 30_000;
+/// How much longer a hold is kept that cannot be freed when it runs out, such as for its payment being in
+/// flight.
+const GRACE_MS: u64 = 30_000;
 
 /// Stock held for checkouts.
 pub struct Inventory {
     pool: PgPool,
-    stock: stock::Inventory,
+    holds: Holds,
     payments: Payments,
 }
 
 impl Inventory {
-    /// This stock, of orders kept in this database and paid for with this provider.
-    pub fn new(pool: PgPool, stock: stock::Inventory, payments: Payments) -> Self {
-        Self { pool, stock, payments }
+    /// These holds, of orders kept in this database and paid for in this way.
+    pub fn new(pool: PgPool, holds: Holds, payments: Payments) -> Self {
+        Self { pool, holds, payments }
     }
 
     async fn hold(&self, input: ReserveInput) -> Result<ReserveOutcome, store::Error> {
-        let lines = {
-            let mut conn = self.pool.acquire().await?;
-            order::stock_lines(&mut conn, input.checkout_id.order()).await?
-        };
-        Ok(match self.stock.reserve(input.checkout_id, lines, input.hold_ms).await? {
+        Ok(match self.holds.take(input.checkout_id, input.hold_ms).await? {
             Reserved::Held { expires_at } => ReserveOutcome::Reserved { expires_at },
             Reserved::SoldOut(lines) => ReserveOutcome::SoldOut { lines },
             Reserved::Ended => ReserveOutcome::Ended,
@@ -50,53 +47,62 @@ impl Inventory {
             ReleaseReason::Released => Resolution::Released,
             ReleaseReason::Expired => Resolution::Expired,
         };
-        self.stock.give_back(input.checkout_id, resolution).await.map(drop)
+        self.holds.give_back(input.checkout_id, resolution).await.map(drop)
     }
 
     async fn sweep(&self, input: ExpireDueInput) -> Result<ExpireDueOutcome, store::Error> {
-        let due = self.stock.due(input.limit).await?;
+        let due = self.holds.due(input.limit).await?;
         let paying = {
             let mut conn = self.pool.acquire().await?;
             payment::in_flight(&mut conn, &due).await?
         };
         let (mut expired, mut in_flight) = (0, 0);
         for checkout_id in due {
-            if paying.contains(&checkout_id) && !self.payments.abandon(checkout_id).await {
-                if !self.sell_if_final(checkout_id).await? {
-                    self.keep_a_while(checkout_id).await?;
-                    in_flight += 1;
-                }
-                continue;
-            }
-            match self.free(checkout_id).await {
-                Ok(freed) => expired += u32::from(freed),
-                Err(error) if error.transient() => return Err(error),
+            match self.sweep_one(checkout_id, paying.contains(&checkout_id)).await {
+                Ok(Swept::Freed) => expired += 1,
+                Ok(Swept::Left) => {}
+                Ok(Swept::InFlight) => in_flight += 1,
                 // One hold that cannot be freed must not keep the others from being freed.
                 Err(error) => {
-                    tracing::error!(checkout.id = %checkout_id, error = %failure::chain(&error), "a hold cannot be freed: {checkout_id}");
-                    self.keep_a_while(checkout_id).await?;
+                    let error = failure::chain(&error);
+                    tracing::error!(checkout.id = %checkout_id, error, "a hold cannot be freed: {checkout_id}");
+                    self.keep_a_while(checkout_id).await;
                 }
             }
         }
-        Ok(ExpireDueOutcome {
-            expired,
-            in_flight,
-            next_due_in_ms: self.stock.next_due_in_ms().await?,
-        })
+        let next_due_in_ms = self.holds.next_due_in_ms().await?;
+        Ok(ExpireDueOutcome { expired, in_flight, next_due_in_ms })
+    }
+
+    async fn sweep_one(
+        &self,
+        checkout_id: CheckoutId,
+        paying: bool,
+    ) -> Result<Swept, store::Error> {
+        if paying && !self.payments.abandon(checkout_id).await {
+            if self.sell_if_final(checkout_id).await? {
+                return Ok(Swept::Left);
+            }
+            tracing::warn!(checkout.id = %checkout_id, "hold ran out with its payment in flight: {checkout_id}");
+            self.keep_a_while(checkout_id).await;
+            return Ok(Swept::InFlight);
+        }
+        Ok(if self.free(checkout_id).await? { Swept::Freed } else { Swept::Left })
     }
 
     /// Ends the checkout, whose workflow may be gone, and frees its hold. A workflow that is still
-    /// there comes to the same end by itself, and finds it done.
+    /// there comes to the same end by itself, and finds it done. One that makes the hold last longer in
+    /// this moment finds that its payment is closed and its order cancelled.
     async fn free(&self, checkout_id: CheckoutId) -> Result<bool, store::Error> {
         let mut tx = self.pool.begin().await?;
         if !payment::close(&mut tx, checkout_id.payment()).await?
-            || !stock::lock_due(&mut tx, checkout_id).await?
+            || !self.holds.ran_out(checkout_id).await?
         {
             return Ok(false);
         }
         order::cancel(&mut tx, checkout_id, &Problem::HoldExpired).await?;
         tx.commit().await?;
-        let freed = self.stock.give_back(checkout_id, Resolution::Expired).await?;
+        let freed = self.holds.give_back(checkout_id, Resolution::Expired).await?;
         if freed == Resolution::Expired {
             tracing::info!(checkout.id = %checkout_id, "hold ran out, stock given back: {checkout_id}");
         }
@@ -111,18 +117,28 @@ impl Inventory {
         };
         let sold = order.is_some_and(OrderState::sold);
         if sold {
-            self.stock.sell(checkout_id).await?;
+            self.holds.sell(checkout_id).await?;
             tracing::warn!(checkout.id = %checkout_id, "stock of a paid order was still held, and is sold now: {checkout_id}");
         }
         Ok(sold)
     }
 
-    async fn keep_a_while(&self, checkout_id: CheckoutId) -> Result<(), store::Error> {
-        let mut conn = self.pool.acquire().await?;
-        stock::extend(&mut conn, checkout_id, IN_FLIGHT_GRACE_MS).await?;
-        tracing::warn!(checkout.id = %checkout_id, "hold ran out with its payment in flight: {checkout_id}");
-        Ok(())
+    /// Lets the hold be, so that others come first the next time.
+    async fn keep_a_while(&self, checkout_id: CheckoutId) {
+        if let Err(error) = self.holds.postpone(checkout_id, GRACE_MS).await {
+            let error = failure::chain(&error);
+            tracing::warn!(checkout.id = %checkout_id, error, "a hold that ran out stays due: {checkout_id}");
+        }
     }
+}
+
+/// What became of a hold that was due.
+enum Swept {
+    Freed,
+    /// Somebody else deals with it, or it was sold.
+    Left,
+    /// Its payment may still come.
+    InFlight,
 }
 
 #[activities]

@@ -8,8 +8,9 @@
 
 pub mod failure;
 mod heartbeat;
+mod holds;
 mod inventory;
 mod orders;
 mod payments;
 
-pub use self::{inventory::Inventory, orders::Orders, payments::Payments};
+pub use self::{holds::Holds, inventory::Inventory, orders::Orders, payments::Payments};

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use store::{
     PgPool,
-    inventory::Inventory,
     order::{self, Opened, Placed},
 };
 use temporalio_macros::activities;
@@ -13,18 +12,18 @@ use workflows::contract::{
     self, CancelInput, OpenInput, OpenOutcome, PlaceInput, PlaceOutcome, SettleInput,
 };
 
-use crate::{failure, heartbeat};
+use crate::{failure, heartbeat, holds::Holds};
 
 /// The record of the sale.
 pub struct Orders {
     pool: PgPool,
-    stock: Inventory,
+    holds: Holds,
 }
 
 impl Orders {
-    /// Orders kept in this database, that sell this stock.
-    pub fn new(pool: PgPool, stock: Inventory) -> Self {
-        Self { pool, stock }
+    /// Orders kept in this database, that sell what is held for them.
+    pub fn new(pool: PgPool, holds: Holds) -> Self {
+        Self { pool, holds }
     }
 
     async fn open_order(&self, input: OpenInput) -> Result<OpenOutcome, store::Error> {
@@ -40,10 +39,10 @@ impl Orders {
     }
 
     async fn place_order(&self, input: PlaceInput) -> Result<PlaceOutcome, store::Error> {
+        let held = self.holds.extend(input.checkout_id, input.hold_at_least_ms).await?.is_some();
         let mut tx = self.pool.begin().await?;
         let provider_ref = &input.authorization.provider_ref;
-        let placed =
-            order::place(&mut tx, input.checkout_id, provider_ref, input.hold_at_least_ms).await?;
+        let placed = order::place(&mut tx, input.checkout_id, provider_ref, held).await?;
         tx.commit().await?;
         Ok(match placed {
             Placed::Placed => PlaceOutcome::Placed,
@@ -56,7 +55,7 @@ impl Orders {
         order::settle(&mut tx, input.checkout_id).await?;
         tx.commit().await?;
         // Apart, and never the other way round: the order decides that its stock is sold.
-        self.stock.sell(input.checkout_id).await
+        self.holds.sell(input.checkout_id).await
     }
 
     async fn cancel_order(&self, input: CancelInput) -> Result<(), store::Error> {

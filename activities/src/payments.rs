@@ -6,6 +6,7 @@
 use std::{error::Error, sync::Arc};
 
 use ::payments::{Charge, Intent, IntentId, IntentStatus, Stripe};
+use chrono::{DateTime, Utc};
 use domain::{
     Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, CheckoutId, PaymentId, VoidOutcome,
 };
@@ -19,7 +20,7 @@ use workflows::contract::{
     self, AuthorizeInput, AuthorizeReply, CaptureInput, CloseInput, CloseOutcome, VoidInput,
 };
 
-use crate::{failure, heartbeat};
+use crate::{failure, heartbeat, holds::Holds};
 
 /// What keeps a payment step from a definite answer.
 #[derive(Debug)]
@@ -66,13 +67,14 @@ impl From<Trouble> for ActivityError {
 #[derive(Clone)]
 pub struct Payments {
     pool: PgPool,
+    holds: Holds,
     provider: Stripe,
 }
 
 impl Payments {
-    /// Payments written down in this database and carried out by this provider.
-    pub fn new(pool: PgPool, provider: Stripe) -> Self {
-        Self { pool, provider }
+    /// Payments written down in this database and carried out by this provider, for what is held.
+    pub fn new(pool: PgPool, holds: Holds, provider: Stripe) -> Self {
+        Self { pool, holds, provider }
     }
 
     async fn authorize_attempt(
@@ -81,10 +83,12 @@ impl Payments {
         retry: u32,
     ) -> Result<AuthorizeReply, Trouble> {
         let payment_id = input.checkout_id.payment();
-        let (row, hold_expires_at) = match self.begin(&input).await? {
-            Begun::Open { row, hold_expires_at } => (row, hold_expires_at),
+        let Some((begun, hold_expires_at)) = self.begin(&input).await? else {
+            return Ok(reply(AuthorizeOutcome::HoldEnded));
+        };
+        let row = match begun {
+            Begun::Open(row) => row,
             Begun::Closed => return Ok(reply(AuthorizeOutcome::Closed)),
-            Begun::HoldEnded => return Ok(reply(AuthorizeOutcome::HoldEnded)),
         };
         if let Some(outcome) = decided(&row) {
             return Ok(AuthorizeReply { outcome, hold_expires_at });
@@ -114,19 +118,29 @@ impl Payments {
         Ok(AuthorizeReply { outcome, hold_expires_at })
     }
 
-    async fn begin(&self, input: &AuthorizeInput) -> Result<Begun, store::Error> {
-        let mut tx = self.pool.begin().await?;
+    /// Writes the attempt down. Before that, and once, its hold is made to last for it; `None` if there
+    /// is nothing held to pay for.
+    async fn begin(
+        &self,
+        input: &AuthorizeInput,
+    ) -> Result<Option<(Begun, Option<DateTime<Utc>>)>, store::Error> {
         let payment_id = input.checkout_id.payment();
-        let begun = payment::begin_attempt(
-            &mut tx,
-            payment_id,
-            input.attempt,
-            &input.method,
-            input.hold_at_least_ms,
-        )
-        .await?;
+        let begun = {
+            let mut conn = self.pool.acquire().await?;
+            payment::begun(&mut conn, payment_id, input.attempt).await?
+        };
+        let mut hold_expires_at = None;
+        if !begun {
+            hold_expires_at = self.holds.extend(input.checkout_id, input.hold_at_least_ms).await?;
+            if hold_expires_at.is_none() {
+                return Ok(None);
+            }
+        }
+        let mut tx = self.pool.begin().await?;
+        let begun =
+            payment::begin_attempt(&mut tx, payment_id, input.attempt, &input.method).await?;
         tx.commit().await?;
-        Ok(begun)
+        Ok(Some((begun, hold_expires_at)))
     }
 
     async fn note(

@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use store::inventory::StockUrls;
 use workflows::Timing;
 
-use crate::auth::JwtSecret;
+use crate::auth::{JwtSecret, Operator};
 
 /// Holdfast's API: carts, checkouts and orders over HTTP and gRPC, on one port.
 ///
@@ -25,13 +26,26 @@ pub struct Config {
         default_value = "postgres://postgres@127.0.0.1:54320/holdfast"
     )]
     pub database_url: String,
+    /// The databases that stock is split over by the hash of the SKU, separated by commas; without, it is
+    /// kept in the shop's own. Every process must name the same in the same order.
+    #[arg(
+        long,
+        env = "INVENTORY_DATABASE_URLS",
+        hide_env_values = true,
+        value_name = "URLS",
+        default_value = ""
+    )]
+    pub inventory_database_urls: StockUrls,
     /// Where to listen: HTTP/1.1, HTTP/2 and gRPC.
     #[arg(long, env = "API_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// The secret that signs customers' tokens (HS256): at least 32 bytes, the same for every process.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: JwtSecret,
-    /// The most connections to the database.
+    /// Print a token for this operator, by which their doings are recorded, and end.
+    #[arg(long, value_name = "NAME")]
+    pub operator_token: Option<Operator>,
+    /// The most connections to each database.
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub connections_max: u32,
     /// The most requests in progress; one more is answered 503.

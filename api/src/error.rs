@@ -18,6 +18,8 @@ pub(crate) enum Error {
     Malformed(String),
     Invalid(Vec<FieldError>),
     Unauthenticated,
+    /// The token is good, but not for this.
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     PayloadTooLarge,
@@ -33,6 +35,15 @@ pub(crate) enum Error {
     InvalidState {
         state: CheckoutState,
         checkout_id: CheckoutId,
+    },
+    /// More stock is to go out than is there to be had.
+    InsufficientStock {
+        available: i64,
+        reserved: i64,
+    },
+    /// Another receipt has this reference.
+    ReferenceReused {
+        quantity: i64,
     },
     /// Trouble that may pass; the source is logged, never shown.
     Unavailable(anyhow::Error),
@@ -159,6 +170,9 @@ impl Error {
                 S::UNAUTHORIZED,
                 Code::Unauthenticated,
             ),
+            Self::Forbidden => {
+                entry("forbidden", "That is for others to do", S::FORBIDDEN, Code::PermissionDenied)
+            }
             Self::NotFound => {
                 entry("not_found", "There is no such thing", S::NOT_FOUND, Code::NotFound)
             }
@@ -205,6 +219,18 @@ impl Error {
                 S::CONFLICT,
                 Code::FailedPrecondition,
             ),
+            Self::InsufficientStock { .. } => entry(
+                "insufficient_stock",
+                "There is not so much to take out",
+                S::CONFLICT,
+                Code::FailedPrecondition,
+            ),
+            Self::ReferenceReused { .. } => entry(
+                "reference_reused",
+                "The reference belongs to another receipt",
+                S::CONFLICT,
+                Code::AlreadyExists,
+            ),
             Self::Unavailable(_) | Self::Overloaded => {
                 entry("unavailable", "Not now", S::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
@@ -231,6 +257,7 @@ impl Error {
                 many => format!("{} fields are not as they must be", many.len()),
             },
             Self::Unauthenticated => "send `Authorization: Bearer` with a token from POST /v1/sessions".into(),
+            Self::Forbidden => "this takes an operator's token, such as from `api --operator-token NAME`".into(),
             Self::NotFound => "nothing of yours is found under that name".into(),
             Self::MethodNotAllowed => "the Allow header says which methods there are".into(),
             Self::PayloadTooLarge => format!("a body may have at most {} bytes", crate::BODY_BYTES_MAX),
@@ -240,6 +267,8 @@ impl Error {
             Self::CartVersionConflict { version } => format!("the cart is at version {version}"),
             Self::Checkout(unsold) => unsold_detail(&unsold.problem),
             Self::InvalidState { state, .. } => format!("the checkout is {}", state.as_str()),
+            Self::InsufficientStock { available, reserved } => format!("{available} units can be taken out; {reserved} more are held for checkouts"),
+            Self::ReferenceReused { quantity } => format!("{quantity} units of this SKU were booked under it; a new receipt needs a new reference"),
             Self::Unavailable(_) => "something that is needed cannot be reached; nothing is lost, try again".into(),
             Self::Overloaded => "too many requests are in progress; try again".into(),
             Self::Throttled { retry_after_s } => format!("others before you may take what is left, or it cannot be decided soon; nothing was started, try again in {retry_after_s} s"),
@@ -258,6 +287,13 @@ impl Error {
             }
             Self::Throttled { retry_after_s } => {
                 members.insert("retry_after_s".into(), (*retry_after_s).into());
+            }
+            Self::InsufficientStock { available, reserved } => {
+                members.insert("available".into(), (*available).into());
+                members.insert("reserved".into(), (*reserved).into());
+            }
+            Self::ReferenceReused { quantity } => {
+                members.insert("quantity".into(), (*quantity).into());
             }
             Self::InvalidState { state, checkout_id } => {
                 members.insert("state".into(), json(state));

@@ -3,6 +3,7 @@
 //! The `OpenAPI` document is made from these handlers, so it cannot tell of anything else. Statuses of
 //! errors are not chosen here.
 
+mod admin;
 mod cart;
 mod checkouts;
 mod docs;
@@ -85,6 +86,9 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(checkouts::events))
         .routes(routes!(orders::list))
         .routes(routes!(orders::show))
+        .routes(routes!(admin::invariants))
+        .routes(routes!(admin::level))
+        .routes(routes!(admin::receive))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }
@@ -119,11 +123,14 @@ mod tests {
                 "DELETE /v1/cart/items/{sku} token",
                 "GET /livez",
                 "GET /readyz",
+                "GET /v1/admin/invariants token",
+                "GET /v1/admin/inventory/{sku} token",
                 "GET /v1/cart token",
                 "GET /v1/checkouts/{id} token",
                 "GET /v1/checkouts/{id}/events token",
                 "GET /v1/orders token",
                 "GET /v1/orders/{id} token",
+                "POST /v1/admin/inventory/{sku}/receipts token",
                 "POST /v1/cart/items token",
                 "POST /v1/checkouts token",
                 "POST /v1/checkouts/{id}/cancel token",

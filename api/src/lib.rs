@@ -16,7 +16,7 @@ mod server;
 mod service;
 
 pub use self::{
-    auth::JwtSecret,
+    auth::{JwtSecret, Operator, operator_token},
     config::Config,
     server::{Running, run},
 };

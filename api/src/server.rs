@@ -37,6 +37,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Two TLS providers are in the tree; whoever comes first names the one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let service = Service::new(&config)?;
+    service.verify_stock().await?;
     let metrics = Arc::new(Metrics::new());
     let (grpc, health) = grpc::router(&service)?;
     let edge = Edge {

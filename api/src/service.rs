@@ -3,6 +3,7 @@
 //! Both faces call these and only these, so they cannot differ. Nothing here knows of statuses,
 //! headers or generated types.
 
+pub(crate) mod admin;
 pub(crate) mod admission;
 pub(crate) mod cart;
 pub(crate) mod checkout;
@@ -20,7 +21,7 @@ use std::{
 
 use anyhow::Context;
 use domain::CustomerId;
-use store::{PgConnection, PgPool};
+use store::{PgConnection, PgPool, inventory::Shards};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ use workflows::Timing;
 use self::admission::Admission;
 use crate::{
     STREAMS_MAX,
-    auth::{Auth, Session},
+    auth::{Auth, Operator, Session},
     config::Config,
     engine::Engine,
     error::Error,
@@ -46,6 +47,7 @@ struct Inner {
     auth: Auth,
     db: PgPool,
     engine: Engine,
+    shards: Shards,
     admission: Admission,
     timing: Timing,
     /// One permit for each client that watches.
@@ -59,10 +61,13 @@ impl Service {
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let db = store::connect(&config.database_url, config.connections_max)
             .context("reading DATABASE_URL")?;
+        let shards = Shards::open(&db, &config.inventory_database_urls, config.connections_max)
+            .context("reading INVENTORY_DATABASE_URLS")?;
         Ok(Self(Arc::new(Inner {
             auth: Auth::new(&config.jwt_secret),
-            admission: Admission::watching(db.clone()),
+            admission: Admission::watching(db.clone(), shards.clone()),
             db,
+            shards,
             engine: Engine::connect()?,
             timing: config.timing(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -79,6 +84,16 @@ impl Service {
     /// The customer that an `Authorization` header speaks for.
     pub(crate) fn caller(&self, authorization: Option<&str>) -> Result<CustomerId, Error> {
         self.0.auth.caller(authorization)
+    }
+
+    /// The operator that an `Authorization` header speaks for.
+    pub(crate) fn operator(&self, authorization: Option<&str>) -> Result<Operator, Error> {
+        self.0.auth.operator(authorization)
+    }
+
+    /// Refuses to serve with databases of the stock that hold other parts than they are given for.
+    pub(crate) async fn verify_stock(&self) -> anyhow::Result<()> {
+        Ok(self.0.shards.verify().await?)
     }
 
     /// Whether requests can be served: neither on the way out nor without a neighbour.

@@ -5,7 +5,10 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::Context as _;
 use serde::Serialize;
 use sqlx::PgPool;
-use store::law::{self, Breach, When};
+use store::{
+    inventory::Shards,
+    law::{self, Breach, When},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -81,10 +84,10 @@ impl Verdict {
 
 /// Waits for quiet, for a while at most: the laws that are broken then.
 pub(crate) async fn breaches_at_rest(db: &PgPool) -> anyhow::Result<Vec<Breach>> {
-    let mut conn = db.acquire().await?;
+    let shards = Shards::one(db.clone());
     let began = Instant::now();
     loop {
-        let breaches = law::breaches(&mut conn, When::Quiet).await?;
+        let breaches = law::audit(db, &shards, When::Quiet).await?.breaches;
         if breaches.is_empty() || began.elapsed() > QUIET_LIMIT {
             return Ok(breaches);
         }

@@ -14,6 +14,7 @@ use devstack::{
 };
 use serde_json::json;
 use sqlx::PgPool;
+use store::inventory::{self, Receipt};
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
@@ -244,7 +245,14 @@ pub(crate) async fn stock(db: &PgPool, sku: &str, units: i64) -> anyhow::Result<
     let parsed = sku.parse().ok().context("no SKU")?;
     let mut tx = db.begin().await?;
     store::catalog::upsert(&mut tx, &products).await?;
-    store::inventory::receive(&mut tx, &parsed, units, "opening stock", sku).await?;
+    let receipt = Receipt {
+        sku: &parsed,
+        delta: units,
+        reason: "opening stock",
+        reference: sku,
+        actor: "bench",
+    };
+    inventory::receive(&mut tx, receipt).await?;
     Ok(tx.commit().await?)
 }
 

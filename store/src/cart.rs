@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::Error;
 
-/// A cart as it stands, beside today's prices and stock.
+/// A cart as it stands, beside today's prices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CartView {
     /// Grows by one with every change.
@@ -25,7 +25,7 @@ pub struct CartView {
     pub lines: Vec<LineView>,
 }
 
-/// One line of a cart, beside today's price and stock.
+/// One line of a cart, beside today's price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineView {
     /// What.
@@ -38,8 +38,6 @@ pub struct LineView {
     pub seen_price: Money,
     /// The catalog's price for one now.
     pub current_price: Money,
-    /// How many can be had now.
-    pub available: i64,
     /// Whether it is still sold.
     pub on_sale: bool,
 }
@@ -112,12 +110,11 @@ pub async fn get(conn: &mut PgConnection, customer_id: CustomerId) -> Result<Car
         SELECT c.version, c.checkout_id, c.updated_at, l.sku AS "sku?", l.quantity AS "quantity?",
             l.seen_price_minor AS "seen_price_minor?", l.seen_currency AS "seen_currency?",
             s.price_minor AS "price_minor?", s.currency AS "currency?", s.on_sale AS "on_sale?",
-            p.title AS "title?", coalesce(i.available, 0) AS "available!"
+            p.title AS "title?"
         FROM cart c
             LEFT JOIN cart_line l USING (customer_id)
             LEFT JOIN sku s USING (sku)
             LEFT JOIN product p ON p.id = s.product_id
-            LEFT JOIN inventory i USING (sku)
         WHERE c.customer_id = $1
         ORDER BY l.sku
         "#,
@@ -145,7 +142,6 @@ pub async fn get(conn: &mut PgConnection, customer_id: CustomerId) -> Result<Car
                 .ok_or(Error::corrupt("cart_line", "seen_price_minor"))?,
             current_price: money(row.price_minor, row.currency)
                 .ok_or(Error::corrupt("sku", "price_minor"))?,
-            available: row.available,
             on_sale: row.on_sale.unwrap_or(false),
         });
     }

@@ -1,4 +1,4 @@
-//! The catalog's write side: products and their SKUs, loaded from data.
+//! The catalog's write side: products and their SKUs, loaded from data, and whether one is there.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -37,6 +37,14 @@ pub struct ProductSku {
     pub price_minor: i64,
     /// The price's currency.
     pub currency: domain::Currency,
+}
+
+/// Whether the catalog has a SKU, on sale or not.
+pub async fn has(conn: &mut PgConnection, sku: &domain::Sku) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!("SELECT sku FROM sku WHERE sku = $1", sku.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.is_some())
 }
 
 /// Writes the products over what is there. Running it twice equals once.

@@ -55,8 +55,6 @@ pub struct CheckoutRow {
     pub finished: Option<Finished>,
     /// What it sells, once it is priced.
     pub order: Option<OrderRow>,
-    /// Its hold on the stock, once it had one.
-    pub hold: Option<HoldRow>,
     /// The payment attempts begun.
     pub attempts: u32,
     /// How far the last of them got.
@@ -98,15 +96,6 @@ pub struct OrderLineRow {
     pub unit_price: Money,
 }
 
-/// A checkout's hold on the stock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HoldRow {
-    /// Whether the stock is held still.
-    pub held: bool,
-    /// Until when, if it is.
-    pub expires_at: DateTime<Utc>,
-}
-
 /// Registers a checkout, or says what is registered under its id, in one statement. Of any number of
 /// concurrent calls with one id, one registers.
 pub async fn register(conn: &mut PgConnection, new: NewCheckout<'_>) -> Result<Registered, Error> {
@@ -146,22 +135,19 @@ pub async fn registered(conn: &mut PgConnection, id: CheckoutId) -> Result<bool,
     Ok(found.is_some())
 }
 
-/// Those of the checkouts whose stock is decided, or that are over.
-pub async fn decided(
+/// Those of the checkouts that are over.
+pub async fn finished(
     conn: &mut PgConnection,
     ids: &[CheckoutId],
 ) -> Result<Vec<CheckoutId>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let decided = sqlx::query_scalar!(
-        r#"
-        SELECT id FROM checkout c WHERE id = ANY ($1)
-            AND (finished_at IS NOT NULL OR EXISTS (SELECT FROM reservation WHERE checkout_id = c.id))
-        "#,
+    let finished = sqlx::query_scalar!(
+        "SELECT id FROM checkout WHERE id = ANY ($1) AND finished_at IS NOT NULL",
         &ids
     )
     .fetch_all(conn)
     .await?;
-    Ok(decided.into_iter().map(CheckoutId::from).collect())
+    Ok(finished.into_iter().map(CheckoutId::from).collect())
 }
 
 #[derive(Debug, Deserialize)]
@@ -188,11 +174,9 @@ pub async fn find(
                 ) ORDER BY l.sku)
                 FROM order_line l WHERE l.order_id = o.id
             ) AS "lines: Json<Vec<JsonLine>>",
-            r.state AS "hold_state?", r.expires_at AS "expires_at?",
             a.attempt AS "attempt?", a.state AS "attempt_state?"
         FROM checkout c
             LEFT JOIN customer_order o ON o.id = c.id
-            LEFT JOIN reservation r ON r.checkout_id = c.id
             LEFT JOIN LATERAL (
                 SELECT attempt, state FROM payment_attempt WHERE payment_id = c.id ORDER BY attempt DESC LIMIT 1
             ) a ON true
@@ -223,10 +207,6 @@ pub async fn find(
         created_at: row.created_at,
         finished,
         order,
-        hold: row
-            .hold_state
-            .zip(row.expires_at)
-            .map(|(state, expires_at)| HoldRow { held: state == "held", expires_at }),
         attempts: row
             .attempt
             .map_or(Ok(0), u32::try_from)

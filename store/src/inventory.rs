@@ -3,17 +3,27 @@
 //! The heart is one conditional decrement: a row changes only where `available >= quantity`, and the
 //! database applies that atomically, so two buyers of the last unit cannot both have it.
 //! Callers do not write to a popular row one by one: `queue.rs` gathers what they ask for, and
-//! `reserve.rs` and `resolve.rs` decide it together.
+//! `reserve.rs` and `resolve.rs` decide it together. `shards.rs` knows which database keeps which SKU.
 
+mod hold;
 mod queue;
+mod receipt;
 mod reserve;
 mod resolve;
+mod shards;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use domain::{CheckoutId, ShortLine, Sku, StockLine};
-use sqlx::{PgConnection, PgPool};
+use domain::{CheckoutId, ShortLine, StockLine};
+use futures::future::{join_all, try_join_all};
 
-pub use self::queue::Served;
+pub use self::{
+    hold::Hold,
+    queue::Served,
+    receipt::{Level, Receipt, Received, book, level, receive},
+    shards::{Part, Places, Shards, StockUrls},
+};
 use self::{queue::Queue, reserve::Reserve, resolve::Resolve};
 use crate::Error;
 
@@ -25,7 +35,8 @@ pub enum Reserved {
         /// Until when, on the database's clock.
         expires_at: DateTime<Utc>,
     },
-    /// Nothing was taken; these lines are short.
+    /// These lines are short. Where stock is split, what could be had of the others is held until it is
+    /// given back.
     SoldOut(Vec<ShortLine>),
     /// The reservation was released or expired before; it cannot be taken again.
     Ended,
@@ -61,24 +72,39 @@ impl Resolution {
     }
 }
 
-/// The stock of the shop. Reservations and what becomes of them go through two queues, so that a
-/// crowd at one SKU is served in batches; see `queue.rs`. Clones share the queues.
-#[derive(Clone)]
-pub struct Inventory {
-    pool: PgPool,
+/// The queues of one database's stock.
+struct Queues {
     reserve: Queue<Reserve>,
     resolve: Queue<Resolve>,
 }
 
+/// The stock of the shop. Reservations and what becomes of them go through two queues for each database
+/// that keeps stock, so that a crowd at one SKU is served in batches; see `queue.rs`. Clones share the
+/// queues.
+#[derive(Clone)]
+pub struct Inventory {
+    shards: Shards,
+    queues: Arc<[Queues]>,
+}
+
 impl Inventory {
-    /// The stock kept in this database. To be called within a runtime, which keeps its queues going.
-    pub fn new(pool: PgPool) -> Self {
-        let options = pool.connect_options();
-        Self { reserve: Queue::start(&options), resolve: Queue::start(&options), pool }
+    /// The stock kept in these databases. To be called within a runtime, which keeps its queues going.
+    pub fn new(shards: Shards) -> Self {
+        let queues = shards.parts().map(|part| {
+            let options = shards.options(part);
+            Queues { reserve: Queue::start(part, &options), resolve: Queue::start(part, &options) }
+        });
+        Self { queues: queues.collect(), shards }
     }
 
-    /// Holds every line or none, for so long on the database's clock. The lines name each SKU once.
-    /// Running it twice holds once. [`Error::Busy`] if too many wait before it.
+    /// Where the stock is kept.
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// Holds every line, or says which are short, for so long on the database's clock. The lines name
+    /// each SKU once. Running it twice holds once. [`Error::Busy`] if too many wait before it. Anything
+    /// but a hold may leave a part of it where stock is split, to be given back like a hold.
     pub async fn reserve(
         &self,
         checkout_id: CheckoutId,
@@ -86,18 +112,33 @@ impl Inventory {
         hold_ms: u64,
     ) -> Result<Reserved, Error> {
         let hold_ms = i64::try_from(hold_ms).unwrap_or(i64::MAX);
-        self.reserve.ask(reserve::Request { checkout_id, lines, hold_ms }).await
+        let mut parts: BTreeMap<Part, Vec<StockLine>> = BTreeMap::new();
+        for line in lines {
+            parts.entry(self.shards.part_of(&line.sku)).or_default().push(line);
+        }
+        let asked = parts.into_iter().map(|(part, lines)| {
+            self.queues[part.number()].reserve.ask(reserve::Request { checkout_id, lines, hold_ms })
+        });
+        // All of them to the end: every short line is to be named.
+        let answers = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let nothing = || Error::Broken(format!("{checkout_id} asks for nothing"));
+        answers.into_iter().reduce(Reserved::and).ok_or_else(nothing)
     }
 
     /// Turns the held units of a paid order into sold ones, once. That nothing is held is a broken
     /// invariant: a paid order's hold can neither be given back nor run out.
-    pub async fn sell(&self, checkout_id: CheckoutId) -> Result<(), Error> {
-        match self.resolve(checkout_id, Resolution::Committed).await? {
-            Some(Resolution::Committed) => Ok(()),
-            Some(Resolution::Released | Resolution::Expired) | None => {
-                Err(Error::Broken(format!("{checkout_id} is paid, but its stock is not held")))
+    pub async fn sell(&self, checkout_id: CheckoutId, places: &Places) -> Result<(), Error> {
+        for came in self.resolve(checkout_id, places, Resolution::Committed).await? {
+            match came {
+                Some(Resolution::Committed) => {}
+                Some(Resolution::Released | Resolution::Expired) | None => {
+                    return Err(Error::Broken(format!(
+                        "{checkout_id} is paid, but its stock is not held"
+                    )));
+                }
             }
         }
+        Ok(())
     }
 
     /// Gives held units back, once; what was never held is barred from being held later. What the
@@ -105,187 +146,58 @@ impl Inventory {
     pub async fn give_back(
         &self,
         checkout_id: CheckoutId,
+        places: &Places,
         resolution: Resolution,
     ) -> Result<Resolution, Error> {
-        self.resolve(checkout_id, resolution).await?.ok_or_else(|| {
-            Error::Unavailable(format!("the stock of {checkout_id} is being reserved"))
-        })
+        let mut came_to = resolution;
+        for came in self.resolve(checkout_id, places, resolution).await? {
+            let came = came.ok_or_else(|| {
+                Error::Unavailable(format!("the stock of {checkout_id} is being reserved"))
+            })?;
+            if came != resolution {
+                came_to = came;
+            }
+        }
+        Ok(came_to)
     }
 
     async fn resolve(
         &self,
         checkout_id: CheckoutId,
+        places: &Places,
         resolution: Resolution,
-    ) -> Result<Option<Resolution>, Error> {
-        self.resolve.ask(resolve::Request { checkout_id, resolution }).await
+    ) -> Result<Vec<Option<Resolution>>, Error> {
+        let request = resolve::Request { checkout_id, resolution };
+        let asked = places.iter().map(|part| self.queues[part.number()].resolve.ask(request));
+        try_join_all(asked).await
     }
 
-    /// What the queue of reservations has done.
+    /// What the queues of reservations have done.
     pub fn reserved(&self) -> Served {
-        self.reserve.served()
+        self.queues.iter().map(|queues| queues.reserve.served()).sum()
     }
 
-    /// What the queue of sales and returns has done.
+    /// What the queues of sales and returns have done.
     pub fn resolved(&self) -> Served {
-        self.resolve.served()
-    }
-
-    /// The held reservations that have run out, oldest first.
-    pub async fn due(&self, limit: u32) -> Result<Vec<CheckoutId>, Error> {
-        let ids = sqlx::query_scalar!(
-            r#"
-            SELECT checkout_id FROM reservation
-            WHERE state = 'held' AND expires_at <= now()
-            ORDER BY expires_at LIMIT $1
-            "#,
-            i64::from(limit),
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(ids.into_iter().map(CheckoutId::from).collect())
-    }
-
-    /// Milliseconds until the next held reservation runs out; zero if one already has.
-    pub async fn next_due_in_ms(&self) -> Result<Option<u64>, Error> {
-        let ms = sqlx::query_scalar!(
-            r#"
-            SELECT (extract(epoch FROM min(expires_at) - now()) * 1000)::bigint FROM reservation
-            WHERE state = 'held'
-            "#,
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(ms.map(|ms| u64::try_from(ms).unwrap_or(0)))
+        self.queues.iter().map(|queues| queues.resolve.served()).sum()
     }
 }
 
-/// Makes a hold last at least so long from now. `None` if nothing is held.
-pub async fn extend(
-    conn: &mut PgConnection,
-    checkout_id: CheckoutId,
-    at_least_ms: u64,
-) -> Result<Option<DateTime<Utc>>, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"
-        UPDATE reservation
-        SET expires_at = greatest(expires_at, now() + $2::bigint * interval '1 millisecond')
-        WHERE checkout_id = $1 AND state = 'held'
-        RETURNING expires_at
-        "#,
-        checkout_id.uuid(),
-        i64::try_from(at_least_ms).unwrap_or(i64::MAX),
-    )
-    .fetch_optional(conn)
-    .await?)
-}
-
-/// Whether a hold has run out, with its lock, so that it is not extended before the caller's
-/// transaction ends. `false`, too, if it is in somebody else's hands.
-pub async fn lock_due(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<bool, Error> {
-    let due = sqlx::query_scalar!(
-        r#"
-        SELECT checkout_id FROM reservation
-        WHERE checkout_id = $1 AND state = 'held' AND expires_at <= now()
-        FOR UPDATE SKIP LOCKED
-        "#,
-        checkout_id.uuid(),
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(due.is_some())
-}
-
-/// How many units of each SKU are available; one that was never received is not there.
-pub async fn levels(conn: &mut PgConnection, skus: &[Sku]) -> Result<Vec<(Sku, i64)>, Error> {
-    let skus: Vec<String> = skus.iter().map(ToString::to_string).collect();
-    let rows = sqlx::query!("SELECT sku, available FROM inventory WHERE sku = ANY ($1)", &skus)
-        .fetch_all(conn)
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            let sku = row.sku.try_into().map_err(|_| Error::corrupt("inventory", "sku"))?;
-            Ok((sku, row.available))
-        })
-        .collect()
-}
-
-/// How booking a receipt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Received {
-    /// It is booked.
-    Booked,
-    /// It was booked before, under the same reference.
-    Known,
-    /// It would take out more than is available, and nothing was booked.
-    TooFew {
-        /// Units that could be taken out.
-        available: i64,
-        /// Units that are held for checkouts.
-        reserved: i64,
-    },
-}
-
-/// Books stock in or, negative, out, for a reason: a delivery, a count, shrinkage. Once per reference. It
-/// takes the row's lock, so several SKUs in one transaction go in their order.
-pub async fn receive(
-    conn: &mut PgConnection,
-    sku: &Sku,
-    delta: i64,
-    reason: &str,
-    reference: &str,
-) -> Result<Received, Error> {
-    if delta < 0
-        && let Some(short) = too_few(conn, sku, delta, reference).await?
-    {
-        return Ok(short);
+impl Reserved {
+    /// What the answers of two databases come to.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ended, _) | (_, Self::Ended) => Self::Ended,
+            (Self::SoldOut(mut short), Self::SoldOut(more)) => {
+                short.extend(more);
+                short.sort_by(|one, other| one.sku.cmp(&other.sku));
+                Self::SoldOut(short)
+            }
+            (Self::SoldOut(short), Self::Held { .. })
+            | (Self::Held { .. }, Self::SoldOut(short)) => Self::SoldOut(short),
+            (Self::Held { expires_at: one }, Self::Held { expires_at: other }) => {
+                Self::Held { expires_at: one.min(other) }
+            }
+        }
     }
-    let booked = sqlx::query_scalar!(
-        r#"
-        WITH booked AS (
-            INSERT INTO receipt (sku, delta, reason, reference) VALUES ($1, $2, $3, $4)
-            ON CONFLICT (reference) DO NOTHING
-            RETURNING sku, delta
-        ), counted AS (
-            INSERT INTO inventory AS i (sku, received, available)
-            SELECT sku, delta, delta FROM booked WHERE delta > 0
-            ON CONFLICT (sku) DO UPDATE
-                SET received = i.received + EXCLUDED.received, available = i.available + EXCLUDED.available
-        ), lowered AS (
-            UPDATE inventory i SET received = i.received + b.delta, available = i.available + b.delta
-            FROM booked b WHERE b.delta < 0 AND i.sku = b.sku
-        )
-        SELECT count(*) AS "booked!" FROM booked
-        "#,
-        sku.as_str(),
-        delta,
-        reason,
-        reference,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(if booked == 1 { Received::Booked } else { Received::Known })
-}
-
-/// Why so many units cannot be taken out, if they cannot; with the row's lock, so that it stays so. A
-/// receipt that is known already is not judged again.
-async fn too_few(
-    conn: &mut PgConnection,
-    sku: &Sku,
-    delta: i64,
-    reference: &str,
-) -> Result<Option<Received>, Error> {
-    let row = sqlx::query!(
-        "SELECT available, reserved FROM inventory WHERE sku = $1 FOR NO KEY UPDATE",
-        sku.as_str()
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let (available, reserved) = row.map_or((0, 0), |row| (row.available, row.reserved));
-    if available.saturating_add(delta) >= 0 {
-        return Ok(None);
-    }
-    let known = sqlx::query_scalar!("SELECT id FROM receipt WHERE reference = $1", reference)
-        .fetch_optional(conn)
-        .await?;
-    Ok(known.is_none().then_some(Received::TooFew { available, reserved }))
 }

@@ -1,12 +1,15 @@
 //! The laws of the shop, each one SQL statement that finds what breaks it.
 //!
 //! They are the same for tests, for chaos and for the operator. One statement sees one snapshot, so
-//! a law can be checked on a live system without a lock.
+//! a law can be checked on a live system without a lock; the one law between two databases looks at
+//! them in an order that makes up for it.
 
+use domain::Sku;
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, inventory::Shards, said};
 
 /// When a law holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,17 @@ pub struct Breach {
     pub examples: Vec<String>,
 }
 
+/// What an audit found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// How many laws were checked; those of the stock once for each of its databases.
+    pub checked: usize,
+    /// Those that are broken.
+    pub breaches: Vec<Breach>,
+    /// What could not be audited, since its database does not answer.
+    pub unreachable: Vec<String>,
+}
+
 /// The law of the stock alone, for a database that holds nothing else.
 pub const STOCK: Law = Law {
     claim: "every counter of stock equals its ledgers",
@@ -55,9 +69,18 @@ pub const STOCK: Law = Law {
             OR i.received <> i.available + i.reserved + i.sold",
 };
 
-/// Every law.
-pub const LAWS: &[Law] = &[
+/// The laws of each database of the stock.
+const STOCK_LAWS: &[Law] = &[
     STOCK,
+    Law {
+        claim: "no stock is left held",
+        when: When::Quiet,
+        sql: "SELECT checkout_id::text FROM reservation WHERE state = 'held'",
+    },
+];
+
+/// The laws of the shop's own database.
+const LAWS: &[Law] = &[
     Law {
         claim: "an order is paid exactly if its checkout completed",
         when: When::Always,
@@ -65,16 +88,6 @@ pub const LAWS: &[Law] = &[
             SELECT id::text FROM checkout c FULL JOIN (SELECT id, state FROM customer_order) o USING (id)
             WHERE (coalesce(o.state, '') IN ('paid', 'shipped', 'delivered', 'refunded'))
                 <> (coalesce(c.state, '') = 'completed')",
-    },
-    Law {
-        claim: "stock is sold only for a paid order, and a paid order's stock is held until it is sold",
-        when: When::Always,
-        sql: "
-            SELECT id::text FROM (SELECT id, state FROM customer_order) o
-                FULL JOIN (SELECT checkout_id AS id, state FROM reservation) r USING (id)
-            WHERE CASE WHEN coalesce(o.state, '') IN ('paid', 'shipped', 'delivered', 'refunded')
-                THEN coalesce(r.state, '') NOT IN ('held', 'committed')
-                ELSE coalesce(r.state, '') = 'committed' END",
     },
     Law {
         claim: "a paid order has been paid its total, and no other order has been paid anything",
@@ -146,32 +159,153 @@ pub const LAWS: &[Law] = &[
             WHERE c.finished_at IS NOT NULL",
     },
     Law {
-        claim: "no checkout that opened an order is left unfinished, and no stock is left held",
+        claim: "no checkout that opened an order is left unfinished",
         when: When::Quiet,
-        sql: "
-            SELECT o.id::text FROM customer_order o JOIN checkout c USING (id) WHERE c.finished_at IS NULL
-            UNION SELECT checkout_id::text FROM reservation WHERE state = 'held'",
+        sql: "SELECT o.id::text FROM customer_order o JOIN checkout c USING (id) WHERE c.finished_at IS NULL",
     },
 ];
 
-/// The laws of the given kind that are broken; those that hold always are in both kinds.
-pub async fn breaches(conn: &mut PgConnection, when: When) -> Result<Vec<Breach>, Error> {
-    let mut breaches = Vec::new();
-    for law in LAWS.iter().filter(|law| when == When::Quiet || law.when == When::Always) {
-        breaches.extend(law.check(conn).await?);
+/// The law between the orders and their stock, which may live apart.
+const SOLD: &str =
+    "stock is sold only for a paid order, and a paid order's stock is held until it is sold";
+
+/// How many rows are compared at once between two databases.
+const PAGE: i64 = 10_000;
+const EXAMPLES_MAX: usize = 10;
+
+/// Checks every law of the given kind on the living system; those that hold always are in both kinds.
+/// A database of the stock that does not answer is named, and the others are audited.
+pub async fn audit(shop: &PgPool, shards: &Shards, when: When) -> Result<Audit, Error> {
+    let mut audit = Audit::default();
+    let mut conn = shop.acquire().await?;
+    audit.check(&mut conn, LAWS, when).await?;
+    for part in shards.parts() {
+        let audited = async {
+            let mut stock = shards.acquire(part).await?;
+            audit.check(&mut stock, STOCK_LAWS, when).await?;
+            sold(&mut conn, &mut stock, |sku| shards.part_of(sku) == part).await
+        };
+        match audited.await {
+            Ok(examples) => audit.note(SOLD, examples),
+            Err(error) if error.transient() && part.of_several() => {
+                tracing::warn!(error = said(&error), "{} cannot be audited", part.name());
+                audit.unreachable.push(part.name());
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(breaches)
+    Ok(audit)
+}
+
+impl Audit {
+    async fn check(
+        &mut self,
+        conn: &mut PgConnection,
+        laws: &'static [Law],
+        when: When,
+    ) -> Result<(), Error> {
+        for law in laws.iter().filter(|law| when == When::Quiet || law.when == When::Always) {
+            self.note(law.claim, law.broken_by(conn).await?);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, claim: &'static str, mut examples: Vec<String>) {
+        self.checked += 1;
+        if !examples.is_empty() {
+            examples.truncate(EXAMPLES_MAX);
+            self.breaches.push(Breach { claim, examples });
+        }
+    }
 }
 
 impl Law {
-    /// What breaks it now, if anything does.
-    pub async fn check(&self, conn: &mut PgConnection) -> Result<Option<Breach>, Error> {
+    /// What breaks it now.
+    pub async fn broken_by(&self, conn: &mut PgConnection) -> Result<Vec<String>, Error> {
         // Not compile-time checked: the statements are data here, and every test runs all of them.
-        let mut examples: Vec<String> = sqlx::query_scalar(self.sql).fetch_all(conn).await?;
-        if examples.is_empty() {
-            return Ok(None);
-        }
-        examples.truncate(10);
-        Ok(Some(Breach { claim: self.claim, examples }))
+        Ok(sqlx::query_scalar(self.sql).fetch_all(conn).await?)
     }
+}
+
+/// What breaks [`SOLD`] in one database of the stock. Two databases show two moments, so it matters
+/// which is looked at first: an order is paid before its stock is sold, and its stock is held before it
+/// is paid and stays so until it is sold. Neither is ever taken back.
+async fn sold(
+    shop: &mut PgConnection,
+    stock: &mut PgConnection,
+    kept_here: impl Fn(&Sku) -> bool,
+) -> Result<Vec<String>, Error> {
+    let mut examples = Vec::new();
+    let mut after = Uuid::nil();
+    loop {
+        let sold = sqlx::query_scalar!(
+            r#"
+            SELECT checkout_id FROM reservation WHERE state = 'committed' AND checkout_id > $1
+            ORDER BY checkout_id LIMIT $2
+            "#,
+            after,
+            PAGE,
+        )
+        .fetch_all(&mut *stock)
+        .await?;
+        let Some(last) = sold.last() else { break };
+        after = *last;
+        examples.extend(
+            sqlx::query_scalar!(
+                r#"
+                SELECT s.id::text AS "id!" FROM unnest($1::uuid[]) AS s (id)
+                WHERE NOT EXISTS (
+                    SELECT FROM customer_order o
+                    WHERE o.id = s.id AND o.state IN ('paid', 'shipped', 'delivered', 'refunded')
+                )
+                "#,
+                &sold,
+            )
+            .fetch_all(&mut *shop)
+            .await?,
+        );
+    }
+    let mut after = Uuid::nil();
+    loop {
+        let paid = sqlx::query!(
+            r#"
+            SELECT o.id, array_agg(l.sku) AS "skus!"
+            FROM (
+                SELECT id FROM customer_order
+                WHERE state IN ('paid', 'shipped', 'delivered', 'refunded') AND id > $1
+                ORDER BY id LIMIT $2
+            ) o JOIN order_line l ON l.order_id = o.id
+            GROUP BY o.id ORDER BY o.id
+            "#,
+            after,
+            PAGE,
+        )
+        .fetch_all(&mut *shop)
+        .await?;
+        let Some(last) = paid.last() else { break };
+        after = last.id;
+        let mut here = Vec::new();
+        for order in paid {
+            let skus = order.skus.into_iter().map(Sku::try_from).collect::<Result<Vec<_>, _>>();
+            let skus = skus.map_err(|_| Error::corrupt("order_line", "sku"))?;
+            if skus.iter().any(&kept_here) {
+                here.push(order.id);
+            }
+        }
+        examples.extend(
+            sqlx::query_scalar!(
+                r#"
+                SELECT p.id::text AS "id!" FROM unnest($1::uuid[]) AS p (id)
+                WHERE NOT EXISTS (
+                    SELECT FROM reservation r
+                    WHERE r.checkout_id = p.id AND r.state IN ('held', 'committed')
+                )
+                "#,
+                &here,
+            )
+            .fetch_all(&mut *stock)
+            .await?,
+        );
+    }
+    Ok(examples)
 }

@@ -20,6 +20,9 @@ use sqlx::{migrate::Migrator, postgres::PgPoolOptions};
 
 pub use sqlx::{PgConnection, PgPool};
 
+/// A connection that goes back to those who share it.
+pub type PoolConnection = sqlx::pool::PoolConnection<sqlx::Postgres>;
+
 /// The schema's migrations, in order.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
@@ -75,6 +78,14 @@ impl Error {
             | Self::Broken(_) => false,
             Self::Database(_) | Self::Busy | Self::Unavailable(_) => true,
         }
+    }
+}
+
+/// An error and what is below it, where it is told in words: many callers may share one error.
+fn said(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

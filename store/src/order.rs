@@ -12,7 +12,7 @@ use domain::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, inventory, outbox};
+use crate::{Error, outbox};
 
 /// How opening an order ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,20 +77,22 @@ pub async fn open(
     Ok(Opened::Pending { total: quote.total, lines: line_count(quote.lines.len()) })
 }
 
-/// Turns a pending order into a placed one, if its stock is still held.
+/// Turns a pending order into a placed one, if its stock was still held a moment ago. One that was
+/// cancelled meanwhile has given it back.
 pub async fn place(
     conn: &mut PgConnection,
     checkout_id: CheckoutId,
     provider_ref: &str,
-    hold_at_least_ms: u64,
+    held: bool,
 ) -> Result<Placed, Error> {
     let order = lock(conn, checkout_id.order()).await?;
+    if order.state == OrderState::Cancelled {
+        return Ok(Placed::HoldEnded);
+    }
     match transition(order, OrderEvent::Placed)? {
         None => Ok(Placed::Placed),
+        Some(_) if !held => Ok(Placed::HoldEnded),
         Some(placed) => {
-            if inventory::extend(conn, checkout_id, hold_at_least_ms).await?.is_none() {
-                return Ok(Placed::HoldEnded);
-            }
             let detail = serde_json::json!({ "provider_ref": provider_ref });
             advance(conn, placed, OrderEvent::Placed, "orders.place", &detail).await?;
             Ok(Placed::Placed)

@@ -3,13 +3,12 @@
 //! The provider's own id of an attempt is written down before the attempt is confirmed, so whatever
 //! comes later can always be asked about, and cancelled, by that id.
 
-use chrono::{DateTime, Utc};
 use domain::{Attempt, CheckoutId, Money, PaymentId, PaymentMethod};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    Error, inventory,
+    Error,
     order::{self, money},
 };
 
@@ -76,16 +75,9 @@ pub struct AttemptRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// The attempt is written down, now or by an earlier run.
-    Open {
-        /// The attempt.
-        row: AttemptRow,
-        /// Until when the stock is held.
-        hold_expires_at: Option<DateTime<Utc>>,
-    },
+    Open(AttemptRow),
     /// The payment was closed before.
     Closed,
-    /// There is no hold to pay for.
-    HoldEnded,
 }
 
 /// What a ledger entry records.
@@ -112,28 +104,36 @@ impl EntryKind {
     }
 }
 
-/// Writes an attempt down before anything is asked of the provider, and makes the hold last long
-/// enough for it; once per attempt.
+/// Whether an attempt is written down.
+pub async fn begun(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+) -> Result<bool, Error> {
+    let row = sqlx::query_scalar!(
+        "SELECT attempt FROM payment_attempt WHERE payment_id = $1 AND attempt = $2",
+        payment_id.uuid(),
+        i64::from(attempt),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Writes an attempt down before anything is asked of the provider; once per attempt.
 pub async fn begin_attempt(
     conn: &mut PgConnection,
     payment_id: PaymentId,
     attempt: Attempt,
     method: &PaymentMethod,
-    hold_at_least_ms: u64,
 ) -> Result<Begun, Error> {
     let closed = mint(conn, payment_id).await?;
     match attempts(conn, payment_id).await?.into_iter().find(|row| row.attempt == attempt) {
         // What the issuer said stands, whatever happened since.
-        Some(row) if !closed || row.state == AttemptState::Declined => {
-            return Ok(Begun::Open { row, hold_expires_at: None });
-        }
+        Some(row) if !closed || row.state == AttemptState::Declined => return Ok(Begun::Open(row)),
         _ if closed => return Ok(Begun::Closed),
         _ => {}
     }
-    let Some(expires_at) = inventory::extend(conn, payment_id.checkout(), hold_at_least_ms).await?
-    else {
-        return Ok(Begun::HoldEnded);
-    };
     sqlx::query!(
         "INSERT INTO payment_attempt (payment_id, attempt, method) VALUES ($1, $2, $3)",
         payment_id.uuid(),
@@ -142,13 +142,12 @@ pub async fn begin_attempt(
     )
     .execute(conn)
     .await?;
-    let row = AttemptRow {
+    Ok(Begun::Open(AttemptRow {
         attempt,
         state: AttemptState::Started,
         provider_ref: None,
         decline_code: None,
-    };
-    Ok(Begun::Open { row, hold_expires_at: Some(expires_at) })
+    }))
 }
 
 /// Notes the provider's id of an attempt. `false` if the payment was closed meanwhile: the attempt

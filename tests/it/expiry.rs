@@ -7,7 +7,7 @@ use domain::{CheckoutId, StockLine};
 use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
-use store::inventory::{Inventory, Reserved, Resolution};
+use store::inventory::{Reserved, Resolution};
 use tests::{Books, Customer, Payment, Shop, Spec, eventually};
 use uuid::Uuid;
 
@@ -128,7 +128,7 @@ async fn a_payment_not_yet_approved_when_the_hold_ends_takes_stock_and_money_or_
 #[tokio::test]
 async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
     let books = Books::open().await;
-    let stock = Inventory::new(books.db.clone());
+    let (stock, here) = (books.inventory(), books.here());
     for round in 0..10 {
         let checkout = CheckoutId::from(Uuid::new_v4());
         let mug = books.stock(&format!("MUG-{round}"), 5).await;
@@ -139,11 +139,12 @@ async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
         let releases = join_all((0..10).map(|number| {
             let resolution =
                 if number % 2 == 0 { Resolution::Released } else { Resolution::Expired };
-            stock.give_back(checkout, resolution)
+            stock.give_back(checkout, &here, resolution)
         }));
         // Another process's queue.
-        let other = Inventory::new(books.db.clone());
-        let elsewhere = join_all((0..10).map(|_| other.give_back(checkout, Resolution::Expired)));
+        let other = books.inventory();
+        let elsewhere =
+            join_all((0..10).map(|_| other.give_back(checkout, &here, Resolution::Expired)));
         let (here, elsewhere) = futures::join!(releases, elsewhere);
 
         let answers: Vec<Resolution> =
@@ -157,13 +158,16 @@ async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
 #[tokio::test]
 async fn a_reserve_that_arrives_after_its_release_holds_nothing() {
     let books = Books::open().await;
-    let stock = Inventory::new(books.db.clone());
+    let stock = books.inventory();
     let mug = books.stock("MUG-1", 5).await;
     let checkout = CheckoutId::from(Uuid::new_v4());
     let lines = [StockLine { sku: mug.clone(), quantity: 3.try_into().expect("a quantity") }];
 
-    stock.give_back(checkout, Resolution::Released).await.expect("a release of nothing");
-    stock.give_back(checkout, Resolution::Released).await.expect("and again");
+    stock
+        .give_back(checkout, &books.here(), Resolution::Released)
+        .await
+        .expect("a release of nothing");
+    stock.give_back(checkout, &books.here(), Resolution::Released).await.expect("and again");
     let late = stock.reserve(checkout, lines.to_vec(), 60_000).await.expect("an answer");
 
     assert_eq!(late, Reserved::Ended);
@@ -174,7 +178,7 @@ async fn a_reserve_that_arrives_after_its_release_holds_nothing() {
 #[tokio::test]
 async fn a_reserve_that_runs_twice_holds_once() {
     let books = Books::open().await;
-    let stock = Inventory::new(books.db.clone());
+    let stock = books.inventory();
     let mug = books.stock("MUG-1", 5).await;
     let checkout = CheckoutId::from(Uuid::new_v4());
     let lines = [StockLine { sku: mug.clone(), quantity: 3.try_into().expect("a quantity") }];

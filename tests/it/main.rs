@@ -1,5 +1,6 @@
 //! Every test of the whole shop, in one binary: it links once.
 
+mod admin;
 mod buying;
 mod cart;
 mod contention;
@@ -12,9 +13,9 @@ mod grpc;
 mod idempotency;
 mod input;
 mod paying;
-
 mod replay;
 mod saga;
+mod shards;
 mod stock;
 mod storm;
 mod sweeper;

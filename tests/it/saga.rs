@@ -300,16 +300,17 @@ async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
         return_url: None,
     })
     .expect("a client");
-    let payments = activities::Payments::new(shop.db.clone(), provider);
-    let stock = store::inventory::Inventory::new(shop.db.clone());
+    let stock = store::inventory::Inventory::new(shop.shards.clone());
+    let holds = activities::Holds::new(shop.db.clone(), stock);
+    let payments = activities::Payments::new(shop.db.clone(), holds.clone(), provider);
     let options = WorkerOptions::new(TASK_QUEUE)
         .activity_inbound_interceptor(saboteur.clone())
         .register_workflow::<CheckoutWorkflow>()
         .expect("registered once")
         .register_workflow::<FulfilmentWorkflow>()
         .expect("registered once")
-        .register_activities(activities::Orders::new(shop.db.clone(), stock.clone()))
-        .register_activities(activities::Inventory::new(shop.db.clone(), stock, payments.clone()))
+        .register_activities(activities::Orders::new(shop.db.clone(), holds.clone()))
+        .register_activities(activities::Inventory::new(shop.db.clone(), holds, payments.clone()))
         .register_activities(payments)
         .build();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");

@@ -1,30 +1,32 @@
 //! A storm over the stock: two processes' worth of queues, a crowd that reserves, sells, gives back and
-//! asks twice, holds that run out, deliveries, and a database that is killed in the middle. After every
-//! round the books are audited, and whatever a caller was told must be what is written down.
+//! asks twice, holds that run out, deliveries, a customer who fills one cart in several tabs, and a database
+//! that is killed in the middle. After every round the books are audited, and whatever a caller was told must be what is written down.
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use devstack::{Durability, Postgres, PostgresOptions};
-use domain::{CheckoutId, Sku, StockLine};
+use domain::{CheckoutId, CustomerId, Sku, StockLine, sku::QUANTITY_MAX};
 use fastrand::Rng;
 use futures::future::join_all;
 use sqlx::{PgConnection, PgPool};
 use store::{
     Error,
-    inventory::{self, Inventory, Reserved, Resolution},
+    cart::{self, Change},
+    catalog::{self, Product},
+    inventory::{self, Inventory, Receipt, Reserved, Resolution, Shards},
     law,
 };
-use tests::eventually;
+use tests::{DatabaseServer, eventually};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 const SKUS: usize = 40;
 const BUYERS: u64 = 48;
+/// How many tabs fill one customer's cart at the same time.
+const TABS: usize = 4;
 const ROUND: Duration = Duration::from_millis(2500);
 /// When in a round the database is killed.
 const KILL_AFTER: Duration = Duration::from_millis(1000);
@@ -73,18 +75,16 @@ impl Record {
 }
 
 async fn storm(rounds: u64, seed: u64) {
-    let place = std::env::temp_dir().join(format!("holdfast-storm-{}", Uuid::new_v4()));
-    let server = Server::start(place.clone()).await;
-    let database = server.postgres.ensure_database("shop").await.expect("a database");
-    let db = store::connect(&database, 8).expect("a pool");
+    let mut server = DatabaseServer::start().await;
+    let db = store::connect(&server.database("shop").await, 8).expect("a pool");
     store::MIGRATOR.run(&db).await.expect("the schema");
     receive(&db, "opening", 200).await.expect("opening stock");
+    list_cart_skus(&db).await;
 
     let record = Arc::new(Record::default());
-    let mut server = Some(server);
     for round in 0..rounds {
-        let here = Inventory::new(db.clone());
-        let there = Inventory::new(db.clone());
+        let here = Inventory::new(Shards::one(db.clone()));
+        let there = Inventory::new(Shards::one(db.clone()));
         let deadline = Instant::now() + ROUND;
         let buyers = (0..BUYERS).map(|buyer| {
             let rng = Rng::with_seed(seed ^ (round << 32) ^ (buyer << 8));
@@ -93,12 +93,17 @@ async fn storm(rounds: u64, seed: u64) {
         let buyers: Vec<_> = buyers.collect();
         let sweeper = tokio::spawn(sweep(here.clone(), Arc::clone(&record), deadline));
         let deliveries = tokio::spawn(deliver(db.clone(), round, deadline));
+        let customer = CustomerId::from(Uuid::from_u128(u128::from(round)));
+        let tabs =
+            (0..TABS).map(|tab| tokio::spawn(fill_cart(db.clone(), customer, tab, deadline)));
+        let tabs: Vec<_> = tabs.collect();
         sleep(KILL_AFTER).await;
         // By turns one backend at work, which takes all of its fellows with it, and the server itself.
         if round % 2 == 0 {
             kill_a_backend(&db).await;
         } else {
-            server = Some(server.take().expect("a server").kill_and_restart().await);
+            server.kill();
+            server.restart().await;
         }
         for buyer in join_all(buyers).await {
             buyer.expect("a buyer");
@@ -106,9 +111,72 @@ async fn storm(rounds: u64, seed: u64) {
         sweeper.await.expect("a sweeper");
         deliveries.await.expect("deliveries");
         audit(&db, &record, round).await;
+        let filled = join_all(tabs).await.into_iter().map(|filled| filled.expect("a tab"));
+        audit_cart(&db, customer, filled.collect(), round).await;
     }
-    drop(server);
-    std::fs::remove_dir_all(place).expect("it is removed");
+}
+
+/// What one tab of a customer's browser was told of its own SKU.
+struct Filled {
+    sku: Sku,
+    /// Units that were told to be in the cart by this tab's adding.
+    added: i64,
+    /// Units of which nothing was heard.
+    unheard: i64,
+}
+
+/// Adds to the one cart that all tabs share, again and again.
+async fn fill_cart(db: PgPool, customer: CustomerId, tab: usize, deadline: Instant) -> Filled {
+    let mut filled = Filled { sku: cart_sku(tab), added: 0, unheard: 0 };
+    while Instant::now() < deadline && filled.added + filled.unheard < i64::from(QUANTITY_MAX) {
+        let added = async {
+            let one = 1.try_into().expect("one is a quantity");
+            cart::add(&mut *db.acquire().await?, customer, None, &filled.sku, one).await
+        };
+        match added.await {
+            Ok(Change::Done(_)) => filled.added += 1,
+            Ok(refused) => panic!("{refused:?}"),
+            Err(error) if error.transient() => filled.unheard += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    filled
+}
+
+/// Nothing that was told to be in the cart is lost, nothing came twice, and each change is one version.
+async fn audit_cart(db: &PgPool, customer: CustomerId, filled: Vec<Filled>, round: u64) {
+    let mut conn = db.acquire().await.expect("a connection");
+    let cart = cart::get(&mut conn, customer).await.expect("a cart");
+    let mut units = 0;
+    for Filled { sku, added, unheard } in filled {
+        let line = cart.lines.iter().find(|line| line.sku == sku);
+        let quantity = line.map_or(0, |line| i64::from(line.quantity));
+        units += quantity;
+        assert!(
+            (added..=added + unheard).contains(&quantity),
+            "round {round}: {quantity} of {sku}"
+        );
+    }
+    assert_eq!(cart.version, units, "round {round}: each change steps the version once");
+}
+
+/// Puts the SKUs of the tabs into the catalog.
+async fn list_cart_skus(db: &PgPool) {
+    let products = (0..TABS).map(cart_sku).map(|sku| {
+        serde_json::json!({
+            "id": sku.to_string().to_lowercase(), "title": "A thing", "brand": "Storm", "category": "storm/things",
+            "description": "A thing to put into a cart.", "attributes": {},
+            "skus": [{"sku": sku, "options": {}, "price_minor": 100, "currency": "EUR"}],
+        })
+    });
+    let products: Vec<Product> =
+        serde_json::from_value(products.collect()).expect("products of the catalog");
+    let mut conn = db.acquire().await.expect("a connection");
+    catalog::upsert(&mut conn, &products).await.expect("a catalog");
+}
+
+fn cart_sku(tab: usize) -> Sku {
+    format!("TAB-{tab}").parse().expect("a SKU")
 }
 
 /// One buyer after the other, each with a checkout of their own.
@@ -137,9 +205,10 @@ async fn buy(
         let resolve = |stock: Inventory, resolution: Option<Resolution>| {
             let record = Arc::clone(&record);
             async move {
+                let here = stock.shards().only_place().expect("one place");
                 let came = match resolution {
-                    Some(resolution) => stock.give_back(checkout, resolution).await,
-                    None => stock.sell(checkout).await.map(|()| Resolution::Committed),
+                    Some(resolution) => stock.give_back(checkout, &here, resolution).await,
+                    None => stock.sell(checkout, &here).await.map(|()| Resolution::Committed),
                 };
                 match came {
                     Ok(came) => record.note(checkout, Told::Came(came)),
@@ -198,8 +267,9 @@ fn sku(number: usize) -> Sku {
 
 async fn sweep(stock: Inventory, record: Arc<Record>, deadline: Instant) {
     while Instant::now() < deadline {
-        for checkout in stock.due(100).await.unwrap_or_default() {
-            match stock.give_back(checkout, Resolution::Expired).await {
+        let here = stock.shards().only_place().expect("one place");
+        for checkout in stock.shards().due(100).await.unwrap_or_default() {
+            match stock.give_back(checkout, &here, Resolution::Expired).await {
                 Ok(came) => record.note(checkout, Told::Came(came)),
                 Err(error) => record.unanswered(&error),
             }
@@ -223,8 +293,9 @@ async fn receive(db: &PgPool, reference: &str, units: i64) -> Result<(), Error> 
     let mut tx = db.begin().await?;
     let mut skus: Vec<Sku> = (0..SKUS).map(sku).collect();
     skus.sort();
-    for sku in skus {
-        inventory::receive(&mut tx, &sku, units, "delivery", &format!("{reference}-{sku}")).await?;
+    for sku in &skus {
+        let receipt = Receipt { sku, delta: units, reason: "delivery", reference, actor: "storm" };
+        inventory::receive(&mut tx, receipt).await?;
     }
     Ok(tx.commit().await?)
 }
@@ -248,13 +319,13 @@ async fn kill_a_backend(db: &PgPool) {
 /// What every caller was told is what is written down, and the books balance.
 async fn audit(db: &PgPool, record: &Record, round: u64) {
     // Connections that died with the server are found out by using them.
-    let (mut conn, breach) = eventually("the database is back", || async {
+    let (mut conn, broken_by) = eventually("the database is back", || async {
         let mut conn = db.acquire().await.ok()?;
-        let breach = law::STOCK.check(&mut conn).await.ok()?;
-        Some((conn, breach))
+        let broken_by = law::STOCK.broken_by(&mut conn).await.ok()?;
+        Some((conn, broken_by))
     })
     .await;
-    assert!(breach.is_none(), "round {round}: {breach:?}");
+    assert!(broken_by.is_empty(), "round {round}: {} is not so: {broken_by:?}", law::STOCK.claim);
     // Counted since the server last started: rows are locked in one order by everybody.
     let deadlocks: i64 = sqlx::query_scalar(
         "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
@@ -326,39 +397,4 @@ async fn rows(conn: &mut PgConnection) -> HashMap<Uuid, Row> {
     }));
     assert_eq!(once.len(), count, "a checkout holds its stock twice");
     once
-}
-
-/// A database server of the storm's own, which outlives its death on the same port.
-struct Server {
-    postgres: Postgres,
-    place: PathBuf,
-}
-
-impl Server {
-    async fn start(place: PathBuf) -> Self {
-        let postgres = Postgres::start(options(&place, 0)).await.expect("a server");
-        Self { postgres, place }
-    }
-
-    async fn kill_and_restart(self) -> Self {
-        let Self { postgres, place } = self;
-        let port = postgres.port();
-        postgres.process().kill_now().expect("it is killed");
-        drop(postgres);
-        // Its backends must notice first that it is gone.
-        let postgres = eventually("the server starts again", || async {
-            Postgres::start(options(&place, port)).await.ok()
-        })
-        .await;
-        Self { postgres, place }
-    }
-}
-
-fn options(place: &std::path::Path, port: u16) -> PostgresOptions {
-    PostgresOptions {
-        data_directory: Some(place.join("data")),
-        port,
-        durability: Durability::PowerLoss,
-        ..PostgresOptions::default()
-    }
 }

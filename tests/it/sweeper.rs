@@ -40,11 +40,11 @@ async fn the_hold_of_a_checkout_that_was_ended_by_hand_is_swept() {
 
     terminate(&shop, started).await;
 
-    eventually("the order is cancelled", || async {
-        (shop.order_state(started).await.as_deref() == Some("cancelled")).then_some(())
+    eventually("the stock is back", || async {
+        (shop.hold_state(started).await.as_deref() == Some("expired")).then_some(())
     })
     .await;
-    assert_eq!(shop.hold_state(started).await.as_deref(), Some("expired"));
+    assert_eq!(shop.order_state(started).await.as_deref(), Some("cancelled"));
     assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
     assert_eq!(ada.checkout(started).await.state(), Some("expired"));
     let again = ada.buy("pm_card_visa").await;
@@ -172,7 +172,7 @@ impl EndlessSweeps {
 }
 
 /// Ends a checkout's workflow as an operator can, with none of its undos.
-async fn terminate(shop: &Shop, checkout: CheckoutId) {
+pub(crate) async fn terminate(shop: &Shop, checkout: CheckoutId) {
     shop.engine
         .get_workflow_handle::<CheckoutWorkflow>(checkout.to_string())
         .terminate(WorkflowTerminateOptions::builder().reason("by hand".to_owned()).build())

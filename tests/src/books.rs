@@ -3,7 +3,10 @@
 use devstack::TestDatabase;
 use domain::Sku;
 use sqlx::PgPool;
-use store::law::{self, When};
+use store::{
+    inventory::{self, Inventory, Places, Receipt, Shards},
+    law::{self, When},
+};
 use uuid::Uuid;
 
 use crate::shop::{SERVERS, migrate};
@@ -25,12 +28,18 @@ impl Books {
     /// Receives so many of a SKU.
     pub async fn stock(&self, sku: &str, quantity: i64) -> Sku {
         let sku: Sku = sku.parse().expect("a SKU");
-        let mut conn = self.db.acquire().await.expect("a connection");
-        let reference = Uuid::new_v4().to_string();
-        store::inventory::receive(&mut conn, &sku, quantity, "test", &reference)
-            .await
-            .expect("a receipt");
+        receive(&Shards::one(self.db.clone()), &sku, quantity).await;
         sku
+    }
+
+    /// The stock kept in them, with queues of its own.
+    pub fn inventory(&self) -> Inventory {
+        Inventory::new(Shards::one(self.db.clone()))
+    }
+
+    /// Where all of it is.
+    pub fn here(&self) -> Places {
+        Shards::one(self.db.clone()).only_place().expect("one place")
     }
 
     /// (available, reserved, sold) of a SKU.
@@ -44,9 +53,17 @@ impl Books {
 
     /// Claims that every law holds which holds at every moment.
     pub async fn assert_lawful(&self) {
-        let mut conn = self.db.acquire().await.expect("a connection");
-        let breaches =
-            law::breaches(&mut conn, When::Always).await.expect("the laws can be checked");
-        assert!(breaches.is_empty(), "broken laws: {breaches:#?}");
+        let shards = Shards::one(self.db.clone());
+        let audit = law::audit(&self.db, &shards, When::Always).await.expect("an audit");
+        assert!(audit.breaches.is_empty(), "broken laws: {:#?}", audit.breaches);
     }
+}
+
+/// Books so many of a SKU in.
+pub(crate) async fn receive(shards: &Shards, sku: &Sku, quantity: i64) {
+    let reference = format!("test/{}", Uuid::new_v4());
+    let receipt =
+        Receipt { sku, delta: quantity, reason: "test", reference: &reference, actor: "test" };
+    let mut conn = shards.acquire(shards.part_of(sku)).await.expect("a connection");
+    inventory::receive(&mut conn, receipt).await.expect("a receipt");
 }

@@ -8,6 +8,7 @@
 
 mod books;
 mod customer;
+mod server;
 mod shop;
 
 use std::{future::Future, time::Duration};
@@ -15,6 +16,7 @@ use std::{future::Future, time::Duration};
 pub use self::{
     books::Books,
     customer::{Answer, Customer, checkout_body},
+    server::DatabaseServer,
     shop::{JWT_SECRET, Payment, Shop, Spec},
 };
 

@@ -8,11 +8,12 @@ use devstack::{Program, Supervised, TestDatabase, TestServers, workspace_root};
 use reqwest::Client;
 use serde_json::json;
 use sqlx::PgPool;
+use store::inventory::Shards;
 use temporalio_client::{ClientOptions, Connection, ConnectionOptions};
 use uuid::Uuid;
 
 pub use self::judge::Payment;
-use crate::{Customer, eventually};
+use crate::{Customer, PATIENCE, books::receive, eventually};
 
 pub(crate) static SERVERS: TestServers = TestServers::new();
 
@@ -30,6 +31,8 @@ pub struct Spec {
     pub payment_window: Duration,
     /// How long a step may take before it needs attention.
     pub attention_after: Duration,
+    /// The databases that stock is split over; none to keep it in the shop's own.
+    pub stock_urls: Vec<String>,
 }
 
 impl Default for Spec {
@@ -39,6 +42,7 @@ impl Default for Spec {
             hold: Duration::from_secs(15 * 60),
             payment_window: Duration::from_secs(5 * 60),
             attention_after: Duration::from_secs(60),
+            stock_urls: Vec::new(),
         }
     }
 }
@@ -47,6 +51,8 @@ impl Default for Spec {
 pub struct Shop {
     /// The shop's database, to set the stage and to look behind it.
     pub db: PgPool,
+    /// Where its stock is, to look behind it.
+    pub shards: Shards,
     /// An engine client in the shop's namespace.
     pub engine: temporalio_client::Client,
     /// Where the API answers.
@@ -61,7 +67,7 @@ pub struct Shop {
     paysim_program: Program,
     _api: Supervised,
     // Dropped last: a database goes away after those who use it.
-    _databases: [TestDatabase; 2],
+    databases: [TestDatabase; 2],
 }
 
 impl Shop {
@@ -90,9 +96,16 @@ impl Shop {
             .env("DATABASE_URL", shop_database.url())
             .env("TEMPORAL_ADDRESS", &temporal)
             .env("TEMPORAL_NAMESPACE", &namespace)
+            .env("INVENTORY_DATABASE_URLS", spec.stock_urls.join(","))
             .env("RUST_LOG", "info,temporalio_sdk_core=warn")
             .log(logs.join(format!("{name}.log")))
         };
+        if !spec.stock_urls.is_empty() {
+            let migrate = Supervised::start(program("worker-migrate").args(["migrate"]))
+                .expect("a worker starts");
+            let ended = migrate.wait_exit(PATIENCE).await.expect("an end");
+            assert!(ended.success(), "{}", migrate.ended_early(ended));
+        }
         let paysim_program = program("paysim")
             .env("PAYSIM_DATABASE_URL", paysim_database.url())
             .env("PAYSIM_LISTEN", format!("127.0.0.1:{paysim_port}"));
@@ -139,8 +152,11 @@ impl Shop {
         let engine =
             temporalio_client::Client::new(connection, ClientOptions::new(namespace).build())
                 .expect("an engine client");
+        let db = store::connect(&named(shop_database.url()), 5).expect("a pool");
+        let stock_urls = spec.stock_urls.join(",").parse().expect("addresses");
         Self {
-            db: store::connect(&named(shop_database.url()), 5).expect("a pool"),
+            shards: Shards::open(&db, &stock_urls, 5).expect("pools"),
+            db,
             engine,
             api_url,
             paysim_url,
@@ -151,7 +167,7 @@ impl Shop {
             paysim: Mutex::new(Some(paysim)),
             paysim_program,
             _api: api,
-            _databases: [shop_database, paysim_database],
+            databases: [shop_database, paysim_database],
         }
     }
 
@@ -167,14 +183,10 @@ impl Shop {
         store::catalog::upsert(&mut tx, &Vec::from_iter::<Vec<_>>(product))
             .await
             .expect("a product");
-        if quantity > 0 {
-            let sku = sku.parse().expect("a SKU");
-            let reference = format!("test/{}", Uuid::new_v4());
-            store::inventory::receive(&mut tx, &sku, quantity, "test", &reference)
-                .await
-                .expect("a receipt");
-        }
         tx.commit().await.expect("a commit");
+        if quantity > 0 {
+            receive(&self.shards, &sku.parse().expect("a SKU"), quantity).await;
+        }
     }
 
     /// Takes a SKU off sale.
@@ -189,6 +201,19 @@ impl Shop {
     /// A new guest of the shop.
     pub async fn customer(&self) -> Customer {
         Customer::arrive(self.http.clone(), &self.api_url).await
+    }
+
+    /// One who runs the shop, with a token as the API's own program makes them.
+    pub async fn operator(&self, name: &str) -> Customer {
+        let made = tokio::process::Command::new(workspace_root().join("target/debug/api"))
+            .args(["--operator-token", name])
+            .env("JWT_SECRET", JWT_SECRET)
+            .output()
+            .await
+            .expect("the API's program runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let token = String::from_utf8(made.stdout).expect("a token");
+        self.customer().await.bearing(token.trim())
     }
 
     /// Arms a fault of the card network for the next request of that kind.
@@ -222,6 +247,21 @@ impl Shop {
         .execute(&self.db)
         .await
         .expect("sessions are cut");
+    }
+
+    /// What the worker's program says when it is given these databases for the stock, and ends with an
+    /// error.
+    pub async fn worker_refuses(&self, command: &str, stock_urls: &str) -> String {
+        let running = tokio::process::Command::new(workspace_root().join("target/debug/worker"))
+            .arg(command)
+            .env("DATABASE_URL", self.databases[0].url())
+            .env("INVENTORY_DATABASE_URLS", stock_urls)
+            .kill_on_drop(true)
+            .output();
+        let ended = tokio::time::timeout(PATIENCE, running).await.expect("it ends");
+        let ended = ended.expect("the worker's program runs");
+        assert!(!ended.status.success(), "it goes on with {stock_urls}");
+        String::from_utf8_lossy(&ended.stderr).into_owned()
     }
 
     /// Kills a worker, at once, as the machine's failure would.

@@ -5,7 +5,12 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use store::{
+    PgPool,
+    inventory::{Shards, StockUrls},
+};
 use url::Url;
 
 /// Carries checkouts out.
@@ -28,7 +33,7 @@ pub struct Config {
 pub enum Command {
     /// Take work from Temporal and do it, until SIGTERM or SIGINT
     Run(Box<Run>),
-    /// Bring the shop's database to this version's schema
+    /// Bring the shop's databases to this version's schema
     Migrate(Database),
     /// Check every law of the shop's books, on the living system; fails if one is broken
     Audit(Database),
@@ -53,6 +58,23 @@ pub struct Database {
         default_value = "postgres://postgres@127.0.0.1:54320/holdfast"
     )]
     pub database_url: String,
+    /// The databases that stock is split over by the hash of the SKU, separated by commas; without, it is
+    /// kept in the shop's own. Every process must name the same in the same order
+    #[arg(
+        long,
+        env = "INVENTORY_DATABASE_URLS",
+        hide_env_values = true,
+        value_name = "URLS",
+        default_value = ""
+    )]
+    pub inventory_database_urls: StockUrls,
+}
+
+impl Database {
+    pub(crate) fn shards(&self, shop: &PgPool, connections_max: u32) -> anyhow::Result<Shards> {
+        Shards::open(shop, &self.inventory_database_urls, connections_max)
+            .context("reading INVENTORY_DATABASE_URLS")
+    }
 }
 
 /// How a worker runs.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use activities::{Inventory, Orders, Payments};
+use activities::{Holds, Inventory, Orders, Payments};
 use anyhow::Context as _;
 use payments::Stripe;
 use temporalio_client::{
@@ -48,6 +48,8 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .ok()
         .context("a TLS provider is installed once")?;
     let pool = store::connect(&config.database.database_url, config.connections_max)?;
+    let shards = config.database.shards(&pool, config.connections_max)?;
+    shards.verify().await?;
     let provider = Stripe::new(payments::Config {
         base_url: config.payments_url.clone(),
         api_key: config.payments_api_key.clone(),
@@ -62,8 +64,8 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let client = engine::connect().await?;
     engine::ensure(&client).await?;
 
-    let stock = store::inventory::Inventory::new(pool.clone());
-    let payments = Payments::new(pool.clone(), provider);
+    let holds = Holds::new(pool.clone(), store::inventory::Inventory::new(shards));
+    let payments = Payments::new(pool.clone(), holds.clone(), provider);
     let options = WorkerOptions::new(TASK_QUEUE)
         .max_cached_workflows(config.cached_workflows_max)
         .workflow_task_poller_behavior(pollers())
@@ -74,8 +76,8 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .register_workflow::<CheckoutWorkflow>()?
         .register_workflow::<FulfilmentWorkflow>()?
         .register_workflow::<ReservationExpiryWorkflow>()?
-        .register_activities(Orders::new(pool.clone(), stock.clone()))
-        .register_activities(Inventory::new(pool.clone(), stock, payments.clone()))
+        .register_activities(Orders::new(pool.clone(), holds.clone()))
+        .register_activities(Inventory::new(pool.clone(), holds, payments.clone()))
         .register_activities(payments)
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;

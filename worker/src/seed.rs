@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Instant};
 use anyhow::{Context as _, ensure};
 use sqlx::Connection as _;
 use store::{
-    PgConnection,
+    PgConnection, PgPool,
     catalog::Product,
     inventory::{self, Received},
 };
@@ -13,14 +13,28 @@ use store::{
 use crate::config::Database;
 
 pub(crate) async fn migrate(database: &Database) -> anyhow::Result<()> {
-    let mut conn = connect(database).await?;
+    let shop = connect(database).await?;
     let began = Instant::now();
-    store::MIGRATOR.run(&mut conn).await.context("the schema cannot be brought up to date")?;
+    store::MIGRATOR.run(&shop).await.context("the schema cannot be brought up to date")?;
+    // Each has the whole schema, and uses the stock's tables of it.
+    for (number, url) in database.inventory_database_urls.iter().enumerate() {
+        let mut conn = PgConnection::connect(url).await.with_context(|| {
+            format!("database {} of INVENTORY_DATABASE_URLS does not answer", number + 1)
+        })?;
+        store::MIGRATOR.run(&mut conn).await.with_context(|| {
+            format!(
+                "the schema of database {} of INVENTORY_DATABASE_URLS cannot be brought up to date",
+                number + 1
+            )
+        })?;
+    }
+    database.shards(&shop, 1)?.claim(&shop).await?;
     tracing::info!("schema is up to date ({} ms)", began.elapsed().as_millis());
     Ok(())
 }
 
-/// All products in one transaction, and every receipt that is news.
+/// All products in one transaction, and then every receipt that is news, in one for each database of the
+/// stock.
 pub(crate) async fn seed(database: &Database, folder: &Path) -> anyhow::Result<()> {
     let products = folder.join("products.json");
     let receipts = folder.join("receipts.csv");
@@ -36,16 +50,21 @@ pub(crate) async fn seed(database: &Database, folder: &Path) -> anyhow::Result<(
     receipts.sort_by(|one, other| one.sku.cmp(&other.sku));
 
     let began = Instant::now();
-    let mut conn = connect(database).await?;
-    let mut tx = conn.begin().await?;
+    let shop = connect(database).await?;
+    let mut tx = shop.begin().await?;
     store::catalog::upsert(&mut tx, &products).await?;
-    let mut news = 0;
-    for Receipt { sku, quantity, reference } in &receipts {
-        let booked =
-            inventory::receive(&mut tx, sku, *quantity, "opening stock", reference).await?;
-        news += u32::from(booked == Received::Booked);
-    }
     tx.commit().await?;
+    let shards = database.shards(&shop, 1)?;
+    let mut news = 0;
+    for part in shards.parts() {
+        let mut conn = shards.acquire(part).await?;
+        let mut tx = conn.begin().await?;
+        for receipt in receipts.iter().filter(|receipt| shards.part_of(&receipt.sku) == part) {
+            let booked = inventory::receive(&mut tx, receipt.opening()).await?;
+            news += u32::from(booked == Received::Booked);
+        }
+        tx.commit().await?;
+    }
     let skus: usize = products.iter().map(|product| product.skus.len()).sum();
     tracing::info!(
         "catalog is loaded: {} products, {skus} SKUs, {news} new receipts ({} ms)",
@@ -59,6 +78,18 @@ struct Receipt {
     sku: domain::Sku,
     quantity: i64,
     reference: String,
+}
+
+impl Receipt {
+    fn opening(&self) -> inventory::Receipt<'_> {
+        inventory::Receipt {
+            sku: &self.sku,
+            delta: self.quantity,
+            reason: "opening stock",
+            reference: &self.reference,
+            actor: "seed",
+        }
+    }
 }
 
 /// Lines of `sku,quantity,reference` under a heading; none of the three may hold a comma.
@@ -86,10 +117,11 @@ fn parse_receipts(text: &str) -> anyhow::Result<Vec<Receipt>> {
         .collect()
 }
 
-pub(crate) async fn connect(database: &Database) -> anyhow::Result<PgConnection> {
-    PgConnection::connect(&database.database_url)
-        .await
-        .context("the database does not answer: start it, or set DATABASE_URL")
+/// One connection at a time, and the first at once: somebody waits for the command.
+pub(crate) async fn connect(database: &Database) -> anyhow::Result<PgPool> {
+    let pool = store::connect(&database.database_url, 2)?;
+    pool.acquire().await.context("the database does not answer: start it, or set DATABASE_URL")?;
+    Ok(pool)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use devstack::{
     Durability, Postgres, PostgresOptions, Program, Supervised, Temporal, TemporalOptions,
@@ -25,6 +25,9 @@ use crate::{
 
 /// The API key of the simulated card network, which takes any of this form.
 const PAYMENTS_API_KEY: &str = "sk_test_dev";
+
+/// Whose token is shown.
+const OPERATOR: &str = "dev";
 
 /// Migrations and seeding take seconds.
 const SET_UP_LIMIT: Duration = Duration::from_mins(5);
@@ -84,7 +87,8 @@ async fn serve(options: &Options, stack: &mut Stack) -> anyhow::Result<()> {
     let shop = Shop { options, logs: &logs, settings: &settings, secret: secret(&directory)? };
     shop.set_up().await?;
     shop.start(stack).await?;
-    greeting::print(&options.ports, &settings, stack, started.elapsed()).await?;
+    let operator = shop.operator_token().await?;
+    greeting::print(&options.ports, &settings, stack, &operator, started.elapsed()).await?;
     stack.watch().await
 }
 
@@ -205,6 +209,19 @@ impl Shop<'_> {
         ready(api, ports.api_port).await?;
         println!("API: ready on port {}", ports.api_port);
         Ok(())
+    }
+
+    /// The API's program makes tokens for whoever knows its secret.
+    async fn operator_token(&self) -> anyhow::Result<String> {
+        let made = tokio::process::Command::new(cargo::program("api", self.options.release)?)
+            .args(["--operator-token", OPERATOR])
+            .env("JWT_SECRET", &self.secret)
+            .output()
+            .await?;
+        if !made.status.success() {
+            bail!("no operator's token: {}", String::from_utf8_lossy(&made.stderr).trim());
+        }
+        Ok(String::from_utf8(made.stdout).context("a token is text")?.trim().to_owned())
     }
 
     /// `name` is what it is called in messages, and its log.

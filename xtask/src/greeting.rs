@@ -13,6 +13,7 @@ pub(crate) async fn print(
     ports: &Ports,
     settings: &Settings,
     stack: &Stack,
+    operator: &str,
     took: Duration,
 ) -> anyhow::Result<()> {
     let api = format!("http://127.0.0.1:{}", ports.api_port);
@@ -29,7 +30,7 @@ pub(crate) async fn print(
     println!("paysim         http://127.0.0.1:{}/ledger", ports.paysim_port);
     println!("logs           {}", devstack_directory().join("log").display());
     println!();
-    print_purchase(ports, &api).await?;
+    print_purchase(ports, &api, operator).await?;
     println!(
         "up in {:.1} s; on disk {} MB of servers and data in .devstack, {} MB of builds in target",
         took.as_secs_f64(),
@@ -40,8 +41,9 @@ pub(crate) async fn print(
     Ok(())
 }
 
-/// A guest's token, and lines for a shell that fill a cart, check it out and show what became of it.
-async fn print_purchase(ports: &Ports, api: &str) -> anyhow::Result<()> {
+/// A guest's token, and lines for a shell that fill a cart, check it out and show what became of it; and
+/// the same for an operator, who looks at the books.
+async fn print_purchase(ports: &Ports, api: &str, operator: &str) -> anyhow::Result<()> {
     let answer = http::request("POST", ports.api_port, "/v1/sessions").await?;
     if !answer.good() {
         bail!("POST /v1/sessions was answered with {}: {}", answer.status, answer.body.trim());
@@ -70,6 +72,12 @@ async fn print_purchase(ports: &Ports, api: &str) -> anyhow::Result<()> {
     );
     println!();
     println!("curl -s {api}/v1/checkouts/{checkout} -H \"Authorization: Bearer $TOKEN\"; echo");
+    println!();
+    println!("An operator's token, and a line that audits the books:");
+    println!();
+    println!("OPERATOR={operator}");
+    println!();
+    println!("curl -s {api}/v1/admin/invariants -H \"Authorization: Bearer $OPERATOR\"; echo");
     println!();
     Ok(())
 }

@@ -2,14 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use domain::CheckoutState;
-use store::cart::{CartView, LineView};
 use workflows::NextAction;
 
 use super::{field, proto};
 use crate::{
     error::{self, Error, FieldError},
     service::{
-        cart,
+        cart::{self, Cart},
         checkout::Checkout,
         request::{Address, CheckoutRequest},
     },
@@ -64,28 +63,26 @@ impl TryFrom<proto::StartRequest> for CheckoutRequest {
     }
 }
 
-impl From<CartView> for proto::Cart {
-    fn from(cart: CartView) -> Self {
+impl From<Cart> for proto::Cart {
+    fn from(Cart { view, available }: Cart) -> Self {
         Self {
-            version: cart.version,
-            total: cart::total(&cart).map(Into::into),
-            checkout_id: cart.locked_by.map(|id| id.to_string()),
-            lines: cart.lines.into_iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl From<LineView> for proto::CartLine {
-    fn from(line: LineView) -> Self {
-        Self {
-            sku: line.sku.into(),
-            title: line.title,
-            quantity: line.quantity.into(),
-            price_changed: line.seen_price != line.current_price,
-            seen_price: Some(line.seen_price.into()),
-            current_price: Some(line.current_price.into()),
-            available: line.available,
-            on_sale: line.on_sale,
+            version: view.version,
+            total: cart::total(&view).map(Into::into),
+            checkout_id: view.locked_by.map(|id| id.to_string()),
+            lines: view
+                .lines
+                .into_iter()
+                .map(|line| proto::CartLine {
+                    available: available.get(&line.sku).copied(),
+                    sku: line.sku.into(),
+                    title: line.title,
+                    quantity: line.quantity.into(),
+                    price_changed: line.seen_price != line.current_price,
+                    seen_price: Some(line.seen_price.into()),
+                    current_price: Some(line.current_price.into()),
+                    on_sale: line.on_sale,
+                })
+                .collect(),
         }
     }
 }

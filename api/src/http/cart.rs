@@ -8,7 +8,6 @@ use axum::{
 use domain::{Quantity, Sku};
 use http::header;
 use serde::Deserialize;
-use store::cart::CartView;
 use utoipa::ToSchema;
 
 use super::{
@@ -17,7 +16,10 @@ use super::{
 };
 use crate::{
     error::{Error, Problem},
-    service::{Service, cart::Place},
+    service::{
+        Service,
+        cart::{Cart, Place},
+    },
 };
 
 /// What to add.
@@ -132,7 +134,7 @@ pub(super) async fn remove(
     Ok(answer(service.cart_remove(caller, expected.as_deref(), sku).await?))
 }
 
-fn answer(cart: CartView) -> Response {
-    let tag = format!("\"{}\"", cart.version);
+fn answer(cart: Cart) -> Response {
+    let tag = format!("\"{}\"", cart.view.version);
     ([(header::ETAG, tag)], Json(CartBody::from(cart))).into_response()
 }

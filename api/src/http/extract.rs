@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as FieldPath, Segment};
 
 use crate::{
+    auth::Operator,
     error::{Error, FieldError},
     service::{
         Service,
@@ -25,10 +26,23 @@ impl FromRequestParts<Service> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Error> {
-        let authorization =
-            parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        service.caller(authorization).map(Self)
+        service.caller(authorization(parts)).map(Self)
     }
+}
+
+/// The operator whose token came with the request.
+pub(super) struct ByOperator(pub(super) Operator);
+
+impl FromRequestParts<Service> for ByOperator {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Error> {
+        service.operator(authorization(parts)).map(Self)
+    }
+}
+
+fn authorization(parts: &Parts) -> Option<&str> {
+    parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok())
 }
 
 /// The one parameter of the path. What cannot be one names nothing.

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use domain::{CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, Quantity, Sku};
 use serde::Serialize;
 use store::{
-    cart::{CartView, LineView},
+    inventory::Level,
+    law::{Audit, Breach},
     order::read::{OrderDetail, OrderEventRow, OrderSummary},
 };
 use utoipa::ToSchema;
@@ -13,7 +14,10 @@ use workflows::NextAction;
 use crate::{
     auth::Session,
     error::Problem,
-    service::{cart, checkout::Checkout},
+    service::{
+        cart::{self, Cart},
+        checkout::Checkout,
+    },
 };
 
 /// An amount of money, for the document only.
@@ -78,34 +82,32 @@ struct CartLineBody {
     #[schema(value_type = MoneySchema)]
     current_price: Money,
     price_changed: bool,
-    /// How many can be had now.
-    available: i64,
+    /// How many can be had now; null while that cannot be told.
+    available: Option<i64>,
     /// Whether the SKU is still sold.
     on_sale: bool,
 }
 
-impl From<CartView> for CartBody {
-    fn from(view: CartView) -> Self {
+impl From<Cart> for CartBody {
+    fn from(Cart { view, available }: Cart) -> Self {
         Self {
             version: view.version,
             total: cart::total(&view),
             checkout_id: view.locked_by,
-            lines: view.lines.into_iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl From<LineView> for CartLineBody {
-    fn from(line: LineView) -> Self {
-        Self {
-            price_changed: line.seen_price != line.current_price,
-            sku: line.sku,
-            title: line.title,
-            quantity: line.quantity,
-            seen_price: line.seen_price,
-            current_price: line.current_price,
-            available: line.available,
-            on_sale: line.on_sale,
+            lines: view
+                .lines
+                .into_iter()
+                .map(|line| CartLineBody {
+                    price_changed: line.seen_price != line.current_price,
+                    available: available.get(&line.sku).copied(),
+                    sku: line.sku,
+                    title: line.title,
+                    quantity: line.quantity,
+                    seen_price: line.seen_price,
+                    current_price: line.current_price,
+                    on_sale: line.on_sale,
+                })
+                .collect(),
         }
     }
 }
@@ -264,5 +266,63 @@ impl From<OrderDetail> for OrderBody {
                 .collect(),
             events: order.events.into_iter().map(event).collect(),
         }
+    }
+}
+
+/// What an audit of the books found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Audit)]
+pub(super) struct AuditBody {
+    /// Whether everything was checked and no law is broken.
+    lawful: bool,
+    /// How many laws were checked; those of the stock once for each of its databases.
+    checked: usize,
+    breaches: Vec<BreachBody>,
+    /// What could not be checked, since its database does not answer.
+    unreachable: Vec<String>,
+}
+
+/// A broken law.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Breach)]
+struct BreachBody {
+    /// What should be so.
+    claim: &'static str,
+    /// What breaks it; at most the first ten.
+    examples: Vec<String>,
+}
+
+impl From<Audit> for AuditBody {
+    fn from(audit: Audit) -> Self {
+        let breach = |Breach { claim, examples }| BreachBody { claim, examples };
+        Self {
+            lawful: audit.breaches.is_empty() && audit.unreachable.is_empty(),
+            checked: audit.checked,
+            breaches: audit.breaches.into_iter().map(breach).collect(),
+            unreachable: audit.unreachable,
+        }
+    }
+}
+
+/// The counters of a SKU's stock: received is available, reserved and sold together.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StockLevel)]
+pub(super) struct LevelBody {
+    #[schema(value_type = String, example = "MUG-BLUE-350")]
+    sku: Sku,
+    /// Units booked in by receipts, less those booked out.
+    received: i64,
+    /// Units that can be had.
+    available: i64,
+    /// Units held for checkouts.
+    reserved: i64,
+    /// Units sold.
+    sold: i64,
+}
+
+impl LevelBody {
+    pub(super) fn new(sku: Sku, level: Level) -> Self {
+        let Level { received, available, reserved, sold } = level;
+        Self { sku, received, available, reserved, sold }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use domain::{CheckoutId, ShortLine, Sku, StockLine};
-use store::PgPool;
+use store::{PgPool, inventory::Shards};
 use tokio::time::{Instant, sleep};
 
 /// What was seen longer ago refuses nobody.
@@ -40,6 +40,8 @@ const RETRY_AFTER_MAX: u32 = 60;
 pub(crate) enum Refusal {
     /// These lines are short, and nobody before this one can give them back.
     OutOfStock(Vec<ShortLine>),
+    /// The database that keeps this SKU's stock does not answer.
+    Unreachable(Sku),
     /// It would not be decided soon, or what it wants may go to those before it.
     Throttled {
         /// After so many seconds it is worth another try.
@@ -52,10 +54,10 @@ pub(crate) enum Refusal {
 pub(crate) struct Admission(Arc<Mutex<State>>);
 
 impl Admission {
-    /// A door that looks at this database for as long as anybody holds it.
-    pub(crate) fn watching(db: PgPool) -> Self {
+    /// A door that looks at these databases for as long as anybody holds it.
+    pub(crate) fn watching(db: PgPool, shards: Shards) -> Self {
         let admission = Self::default();
-        tokio::spawn(keep_looking(Arc::downgrade(&admission.0), db));
+        tokio::spawn(keep_looking(Arc::downgrade(&admission.0), db, shards));
         admission
     }
 
@@ -102,6 +104,8 @@ impl Default for State {
 
 struct View {
     seen: Option<(Instant, i64)>,
+    /// The last look came back with nothing.
+    silent: bool,
     asked_at: Instant,
     /// How many asked for it since the last look, and how many a second before.
     asks: u32,
@@ -146,6 +150,7 @@ impl State {
         for line in lines {
             let view = self.skus.entry(line.sku.clone()).or_insert(View {
                 seen: None,
+                silent: false,
                 asked_at: now,
                 asks: 0,
                 asks_per_s: 0.0,
@@ -155,6 +160,9 @@ impl State {
             });
             view.asked_at = now;
             view.asks += 1;
+            if view.silent && view.available(now).is_none() {
+                return Err(Refusal::Unreachable(line.sku.clone()));
+            }
             let wanted = i64::from(line.quantity);
             let Some(available) = view.available(now).filter(|_| view.crowded()) else { continue };
             if available < wanted {
@@ -231,7 +239,7 @@ impl State {
         (self.skus.keys().cloned().collect(), self.undecided.keys().copied().collect())
     }
 
-    /// What was seen. A SKU that is not there has never been received.
+    /// What was seen. A SKU that is not there could not be looked at.
     fn answers(
         &mut self,
         asked_at: Instant,
@@ -244,8 +252,10 @@ impl State {
             self.leave(id, Count::DecidedBefore);
         }
         for sku in skus {
-            if let Some(view) = self.skus.get_mut(sku) {
-                view.seen = Some((asked_at, levels.get(sku).copied().unwrap_or(0)));
+            let Some(view) = self.skus.get_mut(sku) else { continue };
+            view.silent = !levels.contains_key(sku);
+            if let Some(units) = levels.get(sku) {
+                view.seen = Some((asked_at, *units));
                 view.wanted -= mem::take(&mut view.decided_before);
             }
         }
@@ -262,7 +272,7 @@ impl State {
     }
 }
 
-async fn keep_looking(state: std::sync::Weak<Mutex<State>>, db: PgPool) {
+async fn keep_looking(state: std::sync::Weak<Mutex<State>>, db: PgPool, shards: Shards) {
     loop {
         sleep(LOOK_EVERY).await;
         let Some(state) = state.upgrade() else { return };
@@ -272,7 +282,7 @@ async fn keep_looking(state: std::sync::Weak<Mutex<State>>, db: PgPool) {
             lock(&state).looked_at = None;
             continue;
         }
-        match look(&db, &skus, &undecided).await {
+        match look(&db, &shards, &skus, &undecided).await {
             Ok((levels, decided)) => lock(&state).answers(asked_at, &skus, &levels, decided),
             // Views grow old then, and refuse nobody.
             Err(error) => tracing::warn!(%error, "the stock cannot be looked at"),
@@ -282,14 +292,15 @@ async fn keep_looking(state: std::sync::Weak<Mutex<State>>, db: PgPool) {
 
 async fn look(
     db: &PgPool,
+    shards: &Shards,
     skus: &[Sku],
     undecided: &[CheckoutId],
 ) -> Result<(HashMap<Sku, i64>, Vec<CheckoutId>), store::Error> {
-    let mut conn = db.acquire().await?;
     // In this order: a unit may be seen as taken and still be counted as wanted, but not be forgotten.
-    let decided = store::checkout::decided(&mut conn, undecided).await?;
-    let levels = store::inventory::levels(&mut conn, skus).await?;
-    Ok((levels.into_iter().collect(), decided))
+    let mut decided = shards.reserved(undecided).await;
+    decided.extend(store::checkout::finished(&mut *db.acquire().await?, undecided).await?);
+    let levels = shards.levels(skus).await;
+    Ok((levels, decided.into_iter().collect()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The caller's own cart.
 
+use std::collections::HashMap;
+
 use domain::{CustomerId, Money, Quantity, Sku};
 use store::cart::{CartView, Change, Expected};
 
@@ -15,9 +17,17 @@ pub(crate) enum Place {
     Path,
 }
 
+/// A cart, and what can be had of it.
+pub(crate) struct Cart {
+    pub(crate) view: CartView,
+    /// How many of each SKU are available now; a SKU of which that cannot be told now is not there.
+    pub(crate) available: HashMap<Sku, i64>,
+}
+
 impl Service {
-    pub(crate) async fn cart(&self, caller: CustomerId) -> Result<CartView, Error> {
-        Ok(store::cart::get(&mut *self.connection().await?, caller).await?)
+    pub(crate) async fn cart(&self, caller: CustomerId) -> Result<Cart, Error> {
+        let view = store::cart::get(&mut *self.connection().await?, caller).await?;
+        Ok(self.beside_stock(view).await)
     }
 
     pub(crate) async fn cart_add(
@@ -26,10 +36,11 @@ impl Service {
         expected: Expected<'_>,
         sku: Sku,
         quantity: Quantity,
-    ) -> Result<CartView, Error> {
-        let mut conn = self.connection().await?;
-        let change = store::cart::add(&mut conn, caller, expected, &sku, quantity).await?;
-        answer(change, &sku, Place::Body)
+    ) -> Result<Cart, Error> {
+        let change =
+            store::cart::add(&mut *self.connection().await?, caller, expected, &sku, quantity)
+                .await?;
+        Ok(self.beside_stock(answer(change, &sku, Place::Body)?).await)
     }
 
     pub(crate) async fn cart_set(
@@ -39,10 +50,11 @@ impl Service {
         sku: Sku,
         quantity: Quantity,
         place: Place,
-    ) -> Result<CartView, Error> {
-        let mut conn = self.connection().await?;
-        let change = store::cart::set(&mut conn, caller, expected, &sku, quantity).await?;
-        answer(change, &sku, place)
+    ) -> Result<Cart, Error> {
+        let change =
+            store::cart::set(&mut *self.connection().await?, caller, expected, &sku, quantity)
+                .await?;
+        Ok(self.beside_stock(answer(change, &sku, place)?).await)
     }
 
     pub(crate) async fn cart_remove(
@@ -50,10 +62,15 @@ impl Service {
         caller: CustomerId,
         expected: Expected<'_>,
         sku: Sku,
-    ) -> Result<CartView, Error> {
-        let mut conn = self.connection().await?;
-        let change = store::cart::remove(&mut conn, caller, expected, &sku).await?;
-        answer(change, &sku, Place::Path)
+    ) -> Result<Cart, Error> {
+        let change =
+            store::cart::remove(&mut *self.connection().await?, caller, expected, &sku).await?;
+        Ok(self.beside_stock(answer(change, &sku, Place::Path)?).await)
+    }
+
+    async fn beside_stock(&self, view: CartView) -> Cart {
+        let skus: Vec<Sku> = view.lines.iter().map(|line| line.sku.clone()).collect();
+        Cart { available: self.0.shards.levels(&skus).await, view }
     }
 }
 

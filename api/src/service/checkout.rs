@@ -13,7 +13,10 @@ use domain::{
     CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, PaymentMethod, Problem,
     payment::ATTEMPTS_MAX,
 };
-use store::checkout::{CheckoutRow, NewCheckout, OrderLineRow, Registered};
+use store::{
+    checkout::{CheckoutRow, NewCheckout, OrderLineRow, OrderRow, Registered},
+    inventory::Hold,
+};
 use workflows::{CheckoutInput, CheckoutStatus, NextAction};
 
 use super::{
@@ -78,6 +81,9 @@ impl Service {
         match self.0.admission.admit(id, &lines) {
             Ok(()) => Ok(()),
             Err(_) if store::checkout::registered(&mut conn, id).await? => Ok(()),
+            Err(Refusal::Unreachable(sku)) => {
+                Err(Error::Unavailable(anyhow::anyhow!("the stock of {sku} cannot be reached")))
+            }
             Err(Refusal::OutOfStock(lines)) => Err(Error::unsold(Problem::OutOfStock { lines })),
             Err(Refusal::Throttled { retry_after_s }) => Err(Error::Throttled { retry_after_s }),
         }
@@ -95,7 +101,11 @@ impl Service {
             Registered::Same { finished: false } => true,
             Registered::Same { finished: true } => {
                 let row = self.row(caller, id).await?;
-                return Ok(Asked { checkout: compose(row, None), replayed: true, ongoing: false });
+                return Ok(Asked {
+                    checkout: compose(row, None, None),
+                    replayed: true,
+                    ongoing: false,
+                });
             }
             Registered::Other => return Err(Error::IdempotencyKeyReused),
             Registered::CartEmpty => return Err(Error::unsold(Problem::CartEmpty)),
@@ -111,12 +121,12 @@ impl Service {
         let ongoing = matches!(started, Started::Ongoing);
         let checkout = match started {
             Started::Answered(status) if !replayed || status.state().finished() => {
-                compose(self.row(caller, id).await?, Some(*status))
+                self.shown(self.row(caller, id).await?, Some(*status)).await
             }
             // Its answer may be the one that was given when it first rested, long ago.
             Started::Answered(_) | Started::Ended => self.checkout(caller, id).await?,
             // Asking a workflow that was busy a moment ago would make this client wait longer still.
-            Started::Ongoing => compose(self.row(caller, id).await?, None),
+            Started::Ongoing => self.shown(self.row(caller, id).await?, None).await,
         };
         Ok(Asked { checkout, replayed, ongoing })
     }
@@ -129,19 +139,19 @@ impl Service {
     ) -> Result<Checkout, Error> {
         let row = self.row(caller, id).await?;
         if row.finished.is_some() {
-            return Ok(compose(row, None));
+            return Ok(self.shown(row, None).await);
         }
         match self.0.engine.status(id).await {
             // The workflow was ahead of the row that was read: read what it wrote meanwhile.
             Ok(Some(status)) if status.state().finished() || row.order.is_none() => {
-                Ok(compose(self.row(caller, id).await?, Some(status)))
+                Ok(self.shown(self.row(caller, id).await?, Some(status)).await)
             }
-            Ok(Some(status)) => Ok(compose(row, Some(status))),
-            Ok(None) => Ok(compose(row, None)),
+            Ok(Some(status)) => Ok(self.shown(row, Some(status)).await),
+            Ok(None) => Ok(self.shown(row, None).await),
             // Some word is better than none.
             Err(error) => {
                 error.log();
-                Ok(compose(row, None))
+                Ok(self.shown(row, None).await)
             }
         }
     }
@@ -160,7 +170,7 @@ impl Service {
         let key = key.map(IdempotencyKey::as_str);
         match self.0.engine.submit_payment(id, method, key, wait).await? {
             Told::Answered(status) => {
-                let checkout = compose(self.row(caller, id).await?, Some(*status));
+                let checkout = self.shown(self.row(caller, id).await?, Some(*status)).await;
                 match (&checkout.problem, checkout.state) {
                     (Some(Problem::PaymentDeclined { .. }), CheckoutState::AwaitingPayment) => {
                         Err(checkout.into_unsold())
@@ -183,7 +193,7 @@ impl Service {
         self.unfinished(caller, id).await?;
         match self.0.engine.cancel(id, wait).await? {
             Told::Answered(status) => {
-                let checkout = compose(self.row(caller, id).await?, Some(*status));
+                let checkout = self.shown(self.row(caller, id).await?, Some(*status)).await;
                 // It came too late, though it was let in.
                 if checkout.state == CheckoutState::Completed {
                     return Err(Error::InvalidState { state: checkout.state, checkout_id: id });
@@ -211,6 +221,28 @@ impl Service {
             shipping_address: &address,
         };
         Ok(store::checkout::register(&mut *self.connection().await?, new).await?)
+    }
+
+    /// What the customer sees, given the row and, unless it is over or nobody answers, what the workflow
+    /// says. The stock is asked only where nobody else has a word.
+    async fn shown(&self, row: CheckoutRow, status: Option<CheckoutStatus>) -> Checkout {
+        let hold = match &row.order {
+            Some(order) if row.finished.is_none() && status.is_none() => self.hold(order).await,
+            _ => None,
+        };
+        compose(row, hold, status)
+    }
+
+    async fn hold(&self, order: &OrderRow) -> Option<Hold> {
+        let places = self.0.shards.places(order.lines.iter().map(|line| &line.sku));
+        match self.0.shards.hold(order.id.checkout(), &places).await {
+            Ok(hold) => hold,
+            // Some word is better than none.
+            Err(error) => {
+                Error::from(error).log();
+                None
+            }
+        }
     }
 
     async fn row(&self, caller: CustomerId, id: CheckoutId) -> Result<CheckoutRow, Error> {
@@ -272,11 +304,9 @@ impl Checkout {
     }
 }
 
-/// What the customer sees, given the rows and, unless it is over or nobody answers, what the workflow
-/// says.
-fn compose(row: CheckoutRow, status: Option<CheckoutStatus>) -> Checkout {
-    let coarse = coarse_state(&row);
-    let held_until = row.hold.filter(|hold| hold.held).map(|hold| hold.expires_at);
+fn compose(row: CheckoutRow, hold: Option<Hold>, status: Option<CheckoutStatus>) -> Checkout {
+    let coarse = coarse_state(&row, hold);
+    let held_until = hold.filter(|hold| hold.held).map(|hold| hold.expires_at);
     let mut checkout = Checkout {
         id: row.id,
         state: coarse,
@@ -310,14 +340,14 @@ fn compose(row: CheckoutRow, status: Option<CheckoutStatus>) -> Checkout {
 
 /// How far a checkout got, as its steps left it in the database. A step under way leaves nothing yet,
 /// so this may lag by one.
-fn coarse_state(row: &CheckoutRow) -> CheckoutState {
+fn coarse_state(row: &CheckoutRow, hold: Option<Hold>) -> CheckoutState {
     if let Some(finished) = &row.finished {
         return finished.state;
     }
     let Some(order) = &row.order else {
         return CheckoutState::Validating;
     };
-    match (order.state, row.hold) {
+    match (order.state, hold) {
         (OrderState::Pending, None) => CheckoutState::Reserving,
         (OrderState::Pending, Some(hold)) if hold.held => match row.attempt_state.as_deref() {
             Some("started") => CheckoutState::Authorizing,

@@ -8,6 +8,7 @@
 use std::{
     collections::HashSet,
     future::Future,
+    iter::Sum,
     marker::PhantomData,
     mem,
     sync::{
@@ -24,7 +25,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::Error;
+use super::Part;
+use crate::{Error, said};
 
 /// How many requests may wait. By Little's law a fifth of a second at 20,000 a second.
 const WAITING_MAX: usize = 4096;
@@ -70,6 +72,16 @@ pub struct Served {
     pub busy_us: u64,
 }
 
+impl Sum for Served {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            batches: sum.batches + part.batches,
+            requests: sum.requests + part.requests,
+            busy_us: sum.busy_us + part.busy_us,
+        })
+    }
+}
+
 #[derive(Default)]
 struct Counters {
     batches: AtomicU64,
@@ -91,15 +103,24 @@ impl<W: Work> Clone for Queue<W> {
 
 impl<W: Work> Queue<W> {
     /// Starts the task. It connects when there is something to do.
-    pub(super) fn start(options: &PgConnectOptions) -> Self {
-        // A plan made while a table was small must not go on scanning it when it is not. A statement
-        // stuck behind somebody's lock gives way, and its callers are told to come again.
-        let options =
-            options.clone().options([("enable_seqscan", "off"), ("statement_timeout", "5s")]);
+    pub(super) fn start(part: Part, options: &PgConnectOptions) -> Self {
+        // A plan made while a table was small must not go on scanning it when it is not, and need not be
+        // made anew for every batch. A statement stuck behind somebody's lock gives way, and its callers
+        // are told to come again.
+        let options = options.clone().options([
+            ("enable_seqscan", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("statement_timeout", "5s"),
+        ]);
         let (tickets, waiting) = mpsc::channel(WAITING_MAX);
         let counters = Arc::new(Counters::default());
-        let server =
-            Server::<W> { options, conn: None, counters: Arc::clone(&counters), work: PhantomData };
+        let server = Server::<W> {
+            part,
+            options,
+            conn: None,
+            counters: Arc::clone(&counters),
+            work: PhantomData,
+        };
         tokio::spawn(server.run(waiting));
         Self { tickets, counters }
     }
@@ -132,6 +153,7 @@ impl Counters {
 }
 
 struct Server<W> {
+    part: Part,
     options: PgConnectOptions,
     conn: Option<PgConnection>,
     counters: Arc<Counters>,
@@ -165,7 +187,7 @@ impl<W: Work> Server<W> {
             if part.is_empty() {
                 continue;
             }
-            let error = match self.decide(&part).await {
+            let (trouble, error) = match self.decide(&part).await {
                 Ok(answers) => {
                     debug_assert_eq!(answers.len(), part.len());
                     for (ticket, answer) in part.into_iter().zip(answers) {
@@ -174,9 +196,9 @@ impl<W: Work> Server<W> {
                     }
                     continue;
                 }
-                Err(error) => error,
+                Err(failure) => failure,
             };
-            match Trouble::of(&error) {
+            match trouble {
                 // Safe to repeat, even if it was committed unheard: asking twice equals asking once.
                 Trouble::Lost => {
                     self.conn = None;
@@ -206,23 +228,31 @@ impl<W: Work> Server<W> {
         }
     }
 
-    async fn decide(&mut self, part: &[Ticket<W>]) -> Result<Vec<W::Answer>, Error> {
+    async fn decide(&mut self, part: &[Ticket<W>]) -> Result<Vec<W::Answer>, (Trouble, Error)> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
             missing => {
-                let connecting = PgConnection::connect_with(&self.options);
-                let conn = timeout(CONNECT_LIMIT, connecting)
-                    .await
-                    .map_err(|_| sqlx::Error::PoolTimedOut)??;
-                missing.insert(conn)
+                let connecting = timeout(CONNECT_LIMIT, connect(self.part, &self.options));
+                let connected = connecting.await.unwrap_or_else(|_| {
+                    Err(Error::Unavailable("its database does not answer".to_owned()))
+                });
+                missing.insert(connected.map_err(|error| (Trouble::Lost, error))?)
             }
         };
         let requests: Vec<&W::Request> = part.iter().map(|ticket| &ticket.request).collect();
         let began = Instant::now();
-        let answers = W::decide(conn, &requests).await?;
+        let answers =
+            W::decide(conn, &requests).await.map_err(|error| (Trouble::of(&error), error))?;
         self.counters.count(requests.len(), began.elapsed());
         Ok(answers)
     }
+}
+
+/// A connection to the database that holds this part of the stock.
+async fn connect(part: Part, options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let mut conn = PgConnection::connect_with(options).await?;
+    part.verify(&mut conn).await?;
+    Ok(conn)
 }
 
 /// Takes the first ticket of each checkout; the others are left, and so are those whose callers have
@@ -244,14 +274,6 @@ fn tell_all<W: Work>(part: Vec<Ticket<W>>, error: &Error) {
     }
 }
 
-/// An error and what is below it: each caller of a batch gets these words, since there is one error.
-fn said(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
 /// What an error means for the batch that met it.
 enum Trouble {
     /// The connection is gone, or will be: a new one may do.
@@ -266,7 +288,11 @@ enum Trouble {
 
 impl Trouble {
     fn of(error: &Error) -> Self {
-        let Error::Database(error) = error else { return Self::Poison };
+        let error = match error {
+            Error::Database(error) => error,
+            Error::Busy | Error::Unavailable(_) => return Self::Clash,
+            Error::Corrupt { .. } | Error::Broken(_) => return Self::Poison,
+        };
         let Some(code) = error.as_database_error().and_then(DatabaseError::code) else {
             return match error {
                 sqlx::Error::ColumnDecode { .. }

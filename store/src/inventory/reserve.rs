@@ -45,7 +45,7 @@ impl Work for Reserve {
                 return Ok(answers);
             }
         }
-        Err(sqlx::Error::PoolTimedOut.into())
+        Err(Error::Unavailable("one of a batch is being reserved elsewhere".to_owned()))
     }
 }
 
