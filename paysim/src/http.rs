@@ -3,7 +3,10 @@
 
 mod call;
 mod control;
+mod paging;
+mod read_faults;
 mod reads;
+mod search_query;
 mod three_d_secure;
 mod writes;
 

@@ -6,6 +6,7 @@ mod connect;
 mod intents;
 mod keys;
 mod ledger;
+mod page;
 mod refunds;
 
 use sqlx::PgPool;
@@ -15,6 +16,7 @@ pub(crate) use self::{
     intents::Loaded,
     keys::{KeyRow, StoredAnswer},
     ledger::Filter,
+    page::Page,
 };
 
 /// Why the database did not do what was asked.

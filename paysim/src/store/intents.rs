@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow as _, Row as _, types::Json};
 
-use super::{Error, KeyRow, Store, StoredAnswer};
+use super::{Error, KeyRow, Page, Store, StoredAnswer};
 use crate::{
     command::PAYMENT_ID_METADATA_KEY,
     intent::{Change, Intent},
@@ -193,12 +193,8 @@ impl Store {
         Ok(Loaded { intent, stored: StoredAnswer::from_joined(&row)? })
     }
 
-    /// Newest first, older than `before`.
-    pub(crate) async fn intents_list(
-        &self,
-        before: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<Intent>, Error> {
+    /// Newest first.
+    pub(crate) async fn intents_list(&self, page: &Page<'_>) -> Result<Vec<Intent>, Error> {
         // 'pi_g' sorts after every id, whose UUIDs are hex.
         let rows: Vec<IntentRow> = sqlx::query_as(
             "SELECT id, amount, currency, capture_method, status, payment_method, amount_authorized
@@ -206,11 +202,17 @@ impl Store {
                   , return_url, last_payment_error, metadata, created_at, version
              FROM payment_intent
              WHERE id < COALESCE($1, 'pi_g')
+               AND id >= COALESCE($2, '')
+               AND created_at >= COALESCE($3, '-infinity')
+               AND created_at < COALESCE($4, 'infinity')
              ORDER BY id DESC
-             LIMIT $2",
+             LIMIT $5",
         )
-        .bind(before)
-        .bind(limit)
+        .bind(page.before)
+        .bind(page.first_id("pi"))
+        .bind(page.from)
+        .bind(page.until)
+        .bind(page.rows_max)
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter().map(Intent::try_from).collect()

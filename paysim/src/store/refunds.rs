@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
-use super::{Error, Store};
+use super::{Error, Page, Store};
 use crate::intent::Refund;
 
 #[derive(sqlx::FromRow)]
@@ -36,22 +36,29 @@ impl From<RefundRow> for Refund {
 }
 
 impl Store {
+    /// Newest first, of one intent or of all.
     pub(crate) async fn refunds_list(
         &self,
         payment_intent: Option<&str>,
-        before: Option<&str>,
-        limit: i64,
+        page: &Page<'_>,
     ) -> Result<Vec<Refund>, Error> {
         let rows: Vec<RefundRow> = sqlx::query_as(
             "SELECT id, payment_intent, charge, amount, currency, reason, metadata, created_at
              FROM refund
-             WHERE payment_intent = COALESCE($1, payment_intent) AND id < COALESCE($2, 're_g')
+             WHERE payment_intent = COALESCE($1, payment_intent)
+               AND id < COALESCE($2, 're_g')
+               AND id >= COALESCE($3, '')
+               AND created_at >= COALESCE($4, '-infinity')
+               AND created_at < COALESCE($5, 'infinity')
              ORDER BY id DESC
-             LIMIT $3",
+             LIMIT $6",
         )
         .bind(payment_intent)
-        .bind(before)
-        .bind(limit)
+        .bind(page.before)
+        .bind(page.first_id("re"))
+        .bind(page.from)
+        .bind(page.until)
+        .bind(page.rows_max)
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().map(Refund::from).collect())

@@ -124,6 +124,37 @@ async fn lists_run_from_new_to_old_in_pages() {
 }
 
 #[tokio::test]
+async fn lists_keep_to_a_range_of_creation_times() {
+    let network = Network::start().await;
+    let mut created = Vec::new();
+    for number in 0..2 {
+        let intent = network.authorize(&format!("pay_{number}")).await;
+        network.post(&format!("/v1/payment_intents/{intent}/capture"), &[]).await.ok();
+        network.post("/v1/refunds", &[("payment_intent", &intent)]).await.ok();
+        created.push(network.intent(&intent).await["created"].as_i64().expect("a time"));
+    }
+    let first = created[0];
+    let last = network.get("/v1/refunds", &[]).await.ok()["data"][0]["created"].clone();
+    let last = last.as_i64().expect("a time");
+    for path in ["/v1/payment_intents", "/v1/refunds"] {
+        for (bound, at, expected) in [
+            ("created[gte]", first, 2),
+            ("created[gt]", last, 0),
+            ("created[lte]", last, 2),
+            ("created[lt]", first, 0),
+            ("created", last + 1, 0),
+        ] {
+            let page = network.get(path, &[(bound, &at.to_string())]).await.ok();
+            let found = page["data"].as_array().map(Vec::len);
+            assert_eq!(found, Some(expected), "{path}?{bound}={at}");
+        }
+        let window = [("created[gte]", &*first.to_string()), ("limit", "1")];
+        assert_eq!(network.get(path, &window).await.ok()["has_more"], true);
+        assert_eq!(network.get(path, &[("created[gte]", "soon")]).await.status, 400);
+    }
+}
+
+#[tokio::test]
 async fn search_finds_intents_by_all_the_metadata_named() {
     let network = Network::start().await;
     let mut fields = authorization("pm_card_visa", "pay_1");
