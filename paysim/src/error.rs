@@ -45,7 +45,9 @@ impl ApiError {
     /// The request names something that is not there. 404 when the path names it.
     pub(crate) fn no_such(what: &str, id: &str) -> Self {
         let message = format!("No such {what}: '{id}'");
-        Self { status: 404, ..Self::invalid_param("intent", "resource_missing", message) }
+        // An intent's parameter goes by this name even where the path has it.
+        let param = if what == "payment_intent" { "intent" } else { "id" };
+        Self { status: 404, ..Self::invalid_param(param, "resource_missing", message) }
     }
 
     pub(crate) fn no_such_payment_method(name: &str) -> Self {

@@ -7,9 +7,11 @@ use crate::{
     app::App,
     command::{Command, PAYMENT_ID_METADATA_KEY, planned_fault},
     error::ApiError,
+    event::Cause,
     fault::{Fault, Kind, Target, strikes},
     idempotency::Key,
     intent::{Intent, Outcome},
+    record::record,
     store::{Error, KeyRow, Loaded, StoredAnswer},
     view::Answer,
 };
@@ -20,6 +22,7 @@ const ATTEMPTS_MAX: u32 = 16;
 /// A checked POST.
 #[derive(Debug)]
 pub(crate) struct Request {
+    pub(crate) id: String,
     pub(crate) command: Command,
     pub(crate) key: Option<Key>,
     /// The fault its header asks for.
@@ -242,7 +245,13 @@ async fn apply_and_save(
     };
     let key = request.key.as_ref().map(|key| KeyRow { key, answer: &answer, at });
     let saved = match (change, key) {
-        (Some(change), key) => app.store.save(&change, key, at).await?,
+        (Some(change), key) => {
+            let cause = Cause {
+                request_id: Some(&request.id),
+                idempotency_key: request.key.as_ref().map(|key| &*key.value),
+            };
+            record(app, &change, key, cause, at).await?
+        }
         (None, Some(key)) => app.store.key_save(key).await?,
         (None, None) => true,
     };

@@ -3,6 +3,7 @@
 
 mod call;
 mod control;
+mod events;
 mod paging;
 mod read_faults;
 mod reads;
@@ -35,6 +36,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/payment_intents/{id}/capture", post(writes::capture))
         .route("/v1/payment_intents/{id}/cancel", post(writes::cancel))
         .route("/v1/refunds", get(reads::list_refunds).post(writes::refund))
+        .route("/v1/events", get(events::list_events))
+        .route("/v1/events/{id}", get(events::retrieve_event))
         .route("/3ds/{id}", get(three_d_secure::page).post(three_d_secure::submit))
         .route("/ledger", get(control::ledger))
         .route("/ledger/summary", get(control::ledger_summary))

@@ -126,6 +126,22 @@ impl Intent {
         intent.done(Vec::new())
     }
 
+    /// What a new intent was before anybody was asked for money.
+    pub(crate) fn unconfirmed(&self) -> Self {
+        if self.status == Status::RequiresConfirmation {
+            return self.clone();
+        }
+        Self {
+            status: Status::RequiresPaymentMethod,
+            payment_method: None,
+            amount_authorized: 0,
+            amount_captured: 0,
+            charge: None,
+            last_payment_error: None,
+            ..self.clone()
+        }
+    }
+
     /// Asks the issuer. `card` replaces the method set before; `declined_by` overrules the card.
     pub(crate) fn confirm(
         mut self,

@@ -3,6 +3,7 @@
 //! on a second database. No rule of payments stands here; statements store what was decided.
 
 mod connect;
+mod events;
 mod intents;
 mod keys;
 mod ledger;
@@ -13,6 +14,7 @@ use sqlx::PgPool;
 
 pub(crate) use self::{
     connect::connect,
+    events::EventRow,
     intents::Loaded,
     keys::{KeyRow, StoredAnswer},
     ledger::Filter,

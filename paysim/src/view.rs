@@ -1,12 +1,15 @@
 //! How intents, refunds, lists and errors look as JSON: Stripe's field names and shapes. It decides
 //! nothing; it only shows.
 
+mod events;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::events::event_body;
 use crate::{
     error::ApiError,
     intent::{Change, Intent, Outcome, Refund, Status},

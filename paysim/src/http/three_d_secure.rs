@@ -15,9 +15,11 @@ use super::{call::Id, chain_text};
 use crate::{
     app::App,
     error::ApiError,
+    event::Cause,
     execute::Failure,
     form::Form,
     intent::{Intent, Outcome, Status},
+    record::record,
 };
 
 const BODY_BYTES_MAX: usize = 1_024;
@@ -70,7 +72,7 @@ async fn authenticate(app: &App, id: &str, passed: bool) -> Result<Option<Intent
         };
         match outcome {
             Outcome::Done(change) | Outcome::Declined(change, _) => {
-                if app.store.save(&change, None, Utc::now()).await? {
+                if record(app, &change, None, Cause::default(), Utc::now()).await? {
                     return Ok(Some(change.intent));
                 }
             }

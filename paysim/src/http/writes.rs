@@ -13,6 +13,7 @@ use crate::{
     command::Command,
     error::ApiError,
     execute::{Failure, Reply, Request, execute},
+    intent::new_id,
 };
 
 pub(super) async fn create(State(app): State<Arc<App>>, call: Call) -> Response {
@@ -40,10 +41,24 @@ pub(super) async fn refund(State(app): State<Arc<App>>, call: Call) -> Response 
     run(app, call, command).await
 }
 
+/// Executes and names the request in the answer, by the id that its events bear.
 async fn run(app: Arc<App>, call: Call, command: Result<Command, ApiError>) -> Response {
+    let id = new_id("req");
+    let mut response = answer(app, call, command, &id).await;
+    let id = HeaderValue::try_from(id).expect("an id is a prefix and hex digits");
+    response.headers_mut().insert("request-id", id);
+    response
+}
+
+async fn answer(
+    app: Arc<App>,
+    call: Call,
+    command: Result<Command, ApiError>,
+    id: &str,
+) -> Response {
     let request = command.and_then(|command| {
         let fault = call.fault(command.operations())?;
-        Ok(Request { key: call.key()?, fault, command })
+        Ok(Request { id: id.to_owned(), key: call.key()?, fault, command })
     });
     let request = match request {
         Ok(request) => request,

@@ -1,5 +1,5 @@
-//! Intents. A change is one statement, hence one transaction and one round trip: the
-//! intent, its ledger entries, its refund and the idempotency key are written together or not at all.
+//! Intents. A change is one statement, hence one transaction and one round trip: the intent, its
+//! ledger entries, its refund, its events and the idempotency key are written together or not at all.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow as _, Row as _, types::Json};
 
-use super::{Error, KeyRow, Page, Store, StoredAnswer};
+use super::{Error, EventRow, KeyRow, Page, Store, StoredAnswer};
 use crate::{
     command::PAYMENT_ID_METADATA_KEY,
     intent::{Change, Intent},
@@ -50,6 +50,10 @@ WITH saved AS (
     SELECT $26, saved.id, $10, $27, saved.currency, $28, $29, $23
     FROM saved
     WHERE $26 IS NOT NULL
+), happened AS (
+    INSERT INTO event (id, type, payment_intent, payment_id, body, created_at)
+    SELECT happening.id, happening.type, saved.id, $22, happening.body::jsonb, $23
+    FROM saved, unnest($30::text[], $31::text[], $32::text[]) AS happening (id, type, body)
 ), keyed AS (
     INSERT INTO idempotency_key (key, fingerprint, status, body, created_at)
     SELECT $18, $19, $20, $21, $23
@@ -114,11 +118,12 @@ impl TryFrom<IntentRow> for Intent {
 }
 
 impl Store {
-    /// Writes a change with the answer it gives. `false` when nothing was written because the key is
+    /// Writes a change with its events and the answer it gives. `false` when nothing was written because the key is
     /// taken or the intent has changed since it was read: load again.
     pub(crate) async fn save(
         &self,
         change: &Change,
+        events: &[EventRow],
         key: Option<KeyRow<'_>>,
         at: DateTime<Utc>,
     ) -> Result<bool, Error> {
@@ -126,6 +131,9 @@ impl Store {
         let refund = change.refund.as_ref();
         let (kinds, amounts): (Vec<&str>, Vec<i64>) =
             change.entries.iter().map(|(kind, amount)| (kind.as_str(), *amount)).unzip();
+        let event_ids: Vec<&str> = events.iter().map(|event| &*event.id).collect();
+        let event_kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+        let event_bodies: Vec<String> = events.iter().map(|event| event.body.to_string()).collect();
         let saved = sqlx::query_scalar::<_, i64>(SAVE)
             .bind(&intent.id)
             .bind(intent.amount)
@@ -156,6 +164,9 @@ impl Store {
             .bind(refund.map(|refund| refund.amount))
             .bind(refund.and_then(|refund| refund.reason.as_deref()))
             .bind(refund.map(|refund| Json(&refund.metadata)))
+            .bind(event_ids)
+            .bind(event_kinds)
+            .bind(event_bodies)
             .fetch_one(&self.pool)
             .await;
         match saved {

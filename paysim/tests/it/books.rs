@@ -20,6 +20,21 @@ async fn the_ledger_cannot_be_rewritten() {
 }
 
 #[tokio::test]
+async fn events_cannot_be_rewritten() {
+    let network = Network::start().await;
+    network.authorize("pay_1").await;
+    let mut connection = connect(&network).await;
+    for sql in
+        ["UPDATE event SET type = 'refund.failed'", "DELETE FROM event", "TRUNCATE event CASCADE"]
+    {
+        let refused =
+            sqlx::query(sql).execute(&mut connection).await.expect_err("it was rewritten");
+        assert!(refused.to_string().contains("append-only"), "{refused}");
+    }
+    assert_eq!(network.events().await.len(), 2);
+}
+
+#[tokio::test]
 async fn impossible_books_are_refused_by_name() {
     let network = Network::start().await;
     let intent = network.authorize("pay_1").await;

@@ -142,6 +142,15 @@ impl Network {
         self.get(&format!("/v1/payment_intents/{id}"), &[]).await.ok()
     }
 
+    /// The events of the whole network, oldest first.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let page = self.get("/v1/events", &[("limit", "100")]).await.ok();
+        assert_eq!(page["has_more"], false);
+        let mut events = page["data"].as_array().expect("a list has data").clone();
+        events.reverse();
+        events
+    }
+
     /// What the ledger says of a payment: kind and amount in order.
     pub(crate) async fn ledger(&self, payment_id: &str) -> Vec<(String, i64)> {
         let ledger = self.get("/ledger", &[("payment_id", payment_id)]).await.ok();
@@ -158,6 +167,11 @@ impl Network {
 
 pub(crate) fn id(object: &Value) -> String {
     object["id"].as_str().expect("an object has an id").to_owned()
+}
+
+/// The types of some events, in their order.
+pub(crate) fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().expect("an event has a type")).collect()
 }
 
 pub(crate) fn entries(expected: &[(&str, i64)]) -> Vec<(String, i64)> {

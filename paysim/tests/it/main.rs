@@ -1,6 +1,7 @@
 //! The card network from outside: over HTTP, against a real Postgres, one database per test.
 
 mod books;
+mod events;
 mod faults;
 mod harness;
 mod idempotency;
