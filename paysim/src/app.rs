@@ -8,7 +8,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{fault::Faults, idempotency::InFlight, store::Store};
+use crate::{fault::Faults, idempotency::InFlight, store::Store, webhook::Webhooks};
 
 /// Requests under way at once; the next one is told to come back.
 pub(crate) const REQUESTS_MAX: usize = 2_048;
@@ -17,6 +17,7 @@ pub(crate) const REQUESTS_MAX: usize = 2_048;
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) faults: Faults,
+    pub(crate) webhooks: Webhooks,
     pub(crate) in_flight: InFlight,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) latency: Duration,

@@ -1,5 +1,6 @@
 //! Refusals in Stripe's vocabulary: type, code, decline code, message and the status that goes with
-//! them. Rendering to JSON is in `view`; nothing here knows HTTP or the database.
+//! them, and how an error of any kind is written in one line. Rendering to JSON is in `view`; nothing
+//! here knows HTTP or the database.
 
 use crate::intent::{Intent, Status};
 
@@ -143,4 +144,16 @@ impl ApiError {
     pub(crate) fn internal() -> Self {
         Self::new(500, "api_error", None, "An unknown error occurred.".to_owned())
     }
+}
+
+/// An error with its causes, for a log.
+pub(crate) fn chain_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut chain = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        chain.push_str(": ");
+        chain.push_str(&error.to_string());
+        cause = error.source();
+    }
+    chain
 }

@@ -9,6 +9,7 @@ mod read_faults;
 mod reads;
 mod search_query;
 mod three_d_secure;
+mod webhooks;
 mod writes;
 
 use std::sync::Arc;
@@ -25,7 +26,12 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::{app::App, error::ApiError, execute::Failure, view::Answer};
+use crate::{
+    app::App,
+    error::{ApiError, chain_text},
+    execute::Failure,
+    view::Answer,
+};
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -42,6 +48,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/ledger", get(control::ledger))
         .route("/ledger/summary", get(control::ledger_summary))
         .route("/faults", get(control::armed).post(control::arm).delete(control::disarm))
+        .route("/webhooks", get(webhooks::deliveries))
+        .route("/webhooks/resend", post(webhooks::resend))
+        .route(
+            "/webhooks/faults",
+            get(webhooks::armed).post(webhooks::arm).delete(webhooks::disarm),
+        )
         .route("/livez", get(control::livez))
         .route("/readyz", get(control::readyz))
         .fallback(no_such_url)
@@ -80,15 +92,4 @@ fn failure_response(failure: &Failure) -> Response {
             error_response(&ApiError::internal())
         }
     }
-}
-
-fn chain_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        chain.push_str(": ");
-        chain.push_str(&error.to_string());
-        cause = error.source();
-    }
-    chain
 }

@@ -18,6 +18,7 @@ mod intent;
 mod record;
 mod store;
 mod view;
+mod webhook;
 mod words;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -31,12 +32,14 @@ use tokio::{
     time::{interval, timeout},
 };
 
+pub use crate::webhook::WebhookConfig;
 use crate::{
     app::{App, REQUESTS_MAX},
     connection::{Cut, CuttableListener},
     fault::Faults,
     idempotency::InFlight,
     store::Store,
+    webhook::{Courier, Webhooks},
 };
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +68,8 @@ pub struct Config {
     pub fault_hold_ms: u64,
     /// How long the answer under an idempotency key is kept.
     pub idempotency_key_lifetime_s: u32,
+    /// Whom to tell of events.
+    pub webhooks: WebhookConfig,
     /// Connections to the database.
     pub database_connections_max: u32,
 }
@@ -81,6 +86,7 @@ impl Config {
             fault_rate_percent: 0,
             fault_hold_ms: 30_000,
             idempotency_key_lifetime_s: 24 * 60 * 60,
+            webhooks: WebhookConfig::default(),
             database_connections_max: 16,
         }
     }
@@ -98,12 +104,14 @@ pub fn serve(
 }
 
 async fn run(listener: TcpListener, config: Config, shutdown: Boxed<()>) -> anyhow::Result<()> {
+    let webhooks = Webhooks::new(&config.webhooks)?;
     let store = store::connect(&config.database_url, config.database_connections_max).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let (stop, stopping) = watch::channel(false);
     let app = Arc::new(App {
         store: store.clone(),
         faults: Faults::new(config.fault_seed, config.fault_rate_percent, config.fault_hold_ms),
+        webhooks,
         in_flight: InFlight::default(),
         places: Arc::new(Semaphore::new(REQUESTS_MAX)),
         latency: Duration::from_millis(config.latency_ms),
@@ -112,6 +120,7 @@ async fn run(listener: TcpListener, config: Config, shutdown: Boxed<()>) -> anyh
         key_lifetime: TimeDelta::seconds(i64::from(config.idempotency_key_lifetime_s)),
         stopping: stopping.clone(),
     });
+    let courier = Courier::new(&app, &config.webhooks)?.map(|courier| tokio::spawn(courier.run()));
     let pruning = tokio::spawn(prune(store.clone(), app.key_lifetime));
     let service: IntoMakeServiceWithConnectInfo<_, Cut> =
         http::router(app).into_make_service_with_connect_info();
@@ -129,6 +138,10 @@ async fn run(listener: TcpListener, config: Config, shutdown: Boxed<()>) -> anyh
     stop.send_replace(true);
     let drained = timeout(DRAIN_TIMEOUT, server).await;
     pruning.abort();
+    if let Some(courier) = courier {
+        // It ends by itself, soon; a panic of its own must not hide how the server ended.
+        let _ = courier.await;
+    }
     store.close().await;
     if let Ok(ended) = drained {
         ended.context("the server's task failed")?.context("the server failed")

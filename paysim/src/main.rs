@@ -31,6 +31,14 @@ Faults: KIND[:ms] with KIND one of timeout_before, timeout_after, error_before, 
   the next requests:     POST /faults {\"operation\", \"kind\", \"delay_ms\"?, \"times\"?, \"payment_id\"?}; DELETE /faults
   by seed:               --fault-seed 7 --fault-rate-percent 20
 
+Events: GET /v1/events (?type=, ?created[gte]=), GET /v1/events/{id}; sent to each --webhook-url, signed
+  in Stripe-Signature, again and again until it answers 2xx
+  what became of them:   GET /webhooks  (?event=, ?payment_id=, ?payment_intent=, ?state=)
+  once more:             POST /webhooks/resend {\"event\" | \"payment_id\" | \"payment_intent\"}
+  faults of the next:    POST /webhooks/faults {\"kind\", \"delay_ms\"?, \"times\"?, \"event_type\"?, \"payment_id\"?};
+                         DELETE /webhooks/faults; kinds: duplicate, delay, reorder, lose, forge, stale
+  faults by seed:        --webhook-fault-seed 7 --webhook-fault-rate-percent 20
+
 Logs go to stderr; RUST_LOG sets their level.";
 
 /// A simulated card network: Stripe's `PaymentIntents` API, a durable ledger, and faults on demand.
@@ -72,6 +80,30 @@ struct Args {
     /// How long a lost connection is held before it is dropped, when the fault does not say
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(..=600_000))]
     fault_hold_ms: u64,
+
+    /// Where events are sent, signed with the webhook secret; may be given several times
+    #[arg(long, env = "PAYSIM_WEBHOOK_URL", value_name = "URL", value_delimiter = ',')]
+    webhook_url: Vec<String>,
+
+    /// What deliveries are signed with; needed with a webhook URL
+    #[arg(long, env = "PAYSIM_WEBHOOK_SECRET", value_name = "SECRET", hide_env_values = true)]
+    webhook_secret: Option<String>,
+
+    /// The pause after a delivery's first failed try; it doubles with each, up to a minute
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    webhook_retry_ms: u64,
+
+    /// How long an endpoint may take to answer a delivery
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    webhook_timeout_ms: u64,
+
+    /// Seed of pseudo-random faults of deliveries; the n-th delivery always meets the same fate
+    #[arg(long, value_name = "N", requires = "webhook_fault_rate_percent")]
+    webhook_fault_seed: Option<u64>,
+
+    /// How many of a hundred deliveries the seed strikes
+    #[arg(long, value_name = "P", default_value_t = 0, requires = "webhook_fault_seed", value_parser = clap::value_parser!(u8).range(..=100))]
+    webhook_fault_rate_percent: u8,
 
     /// How long the answer under an idempotency key is kept
     #[arg(long, value_name = "S", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..))]
@@ -130,6 +162,15 @@ fn config(args: Args) -> paysim::Config {
         fault_seed: args.fault_seed,
         fault_rate_percent: args.fault_rate_percent,
         fault_hold_ms: args.fault_hold_ms,
+        webhooks: paysim::WebhookConfig {
+            // An empty variable in the environment means none.
+            urls: args.webhook_url.into_iter().filter(|url| !url.is_empty()).collect(),
+            secret: args.webhook_secret,
+            retry_ms: args.webhook_retry_ms,
+            timeout_ms: args.webhook_timeout_ms,
+            fault_seed: args.webhook_fault_seed,
+            fault_rate_percent: args.webhook_fault_rate_percent,
+        },
         idempotency_key_lifetime_s: args.idempotency_key_lifetime_s,
         database_connections_max: args.database_connections_max,
     }

@@ -23,9 +23,13 @@ pub(crate) async fn record(
         .into_iter()
         .map(|(kind, subject)| {
             let id = new_id("evt");
-            let body = event_body(&id, kind, &subject, cause, at, &app.public_url);
+            let body = event_body(&id, kind, &subject, cause, at, app);
             EventRow { id, kind, body }
         })
         .collect();
-    app.store.save(change, &rows, key, at).await
+    let saved = app.store.save(change, &rows, &app.webhooks.urls, key, at).await?;
+    if saved && !app.webhooks.urls.is_empty() {
+        app.webhooks.ring();
+    }
+    Ok(saved)
 }

@@ -3,6 +3,8 @@
 //! on a second database. No rule of payments stands here; statements store what was decided.
 
 mod connect;
+mod deliveries;
+mod delivery_control;
 mod events;
 mod intents;
 mod keys;
@@ -14,6 +16,8 @@ use sqlx::PgPool;
 
 pub(crate) use self::{
     connect::connect,
+    deliveries::Due,
+    delivery_control::DeliveryFilter,
     events::EventRow,
     intents::Loaded,
     keys::{KeyRow, StoredAnswer},

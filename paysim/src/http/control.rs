@@ -9,6 +9,7 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{failure_response, json_response};
@@ -54,12 +55,7 @@ pub(super) async fn armed(State(app): State<Arc<App>>) -> Response {
 
 pub(super) async fn arm(State(app): State<Arc<App>>, request: Request) -> Response {
     respond(async {
-        let body: Bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?;
-        let order: Order = serde_json::from_slice(&body).map_err(|error| {
-            ApiError::invalid(None, format!("Not an order for a fault: {error}"))
-        })?;
+        let order: Order = json_body(request).await?;
         app.faults.arm(order).map_err(|error| ApiError::invalid(None, error.to_string()))?;
         Ok(Answer::ok(&json!({ "armed": app.faults.armed() })))
     })
@@ -93,7 +89,16 @@ fn filter(form: &Form) -> Result<Filter<'_>, ApiError> {
     })
 }
 
-async fn respond(answer: impl Future<Output = Result<Answer, Failure>>) -> Response {
+/// The order in a request's body.
+pub(super) async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    let body: Bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
+        .await
+        .map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| ApiError::invalid(None, format!("Not an order: {error}")))
+}
+
+pub(super) async fn respond(answer: impl Future<Output = Result<Answer, Failure>>) -> Response {
     match answer.await {
         Ok(answer) => json_response(answer),
         Err(failure) => failure_response(&failure),

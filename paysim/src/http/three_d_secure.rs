@@ -11,10 +11,10 @@ use axum::{
 };
 use chrono::Utc;
 
-use super::{call::Id, chain_text};
+use super::call::Id;
 use crate::{
     app::App,
-    error::ApiError,
+    error::{ApiError, chain_text},
     event::Cause,
     execute::Failure,
     form::Form,

@@ -15,10 +15,17 @@ pub(crate) struct EventRow {
 
 impl Store {
     pub(crate) async fn event_find(&self, id: &str) -> Result<Option<Value>, Error> {
-        let found = sqlx::query_scalar("SELECT body FROM event WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?;
+        let found = sqlx::query_scalar(
+            "SELECT jsonb_set(body, '{pending_webhooks}', to_jsonb((
+                 SELECT count(*) FROM webhook_delivery AS delivery
+                 WHERE delivery.event = event.id AND delivery.state = 'pending'
+             )))
+             FROM event
+             WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(found)
     }
 
@@ -29,7 +36,10 @@ impl Store {
         page: &Page<'_>,
     ) -> Result<Vec<Value>, Error> {
         let bodies = sqlx::query_scalar(
-            "SELECT body
+            "SELECT jsonb_set(body, '{pending_webhooks}', to_jsonb((
+                 SELECT count(*) FROM webhook_delivery AS delivery
+                 WHERE delivery.event = event.id AND delivery.state = 'pending'
+             )))
              FROM event
              WHERE ($1::text IS NULL OR type = $1)
                AND id < COALESCE($2, 'evt_g')

@@ -54,6 +54,12 @@ WITH saved AS (
     INSERT INTO event (id, type, payment_intent, payment_id, body, created_at)
     SELECT happening.id, happening.type, saved.id, $22, happening.body::jsonb, $23
     FROM saved, unnest($30::text[], $31::text[], $32::text[]) AS happening (id, type, body)
+    RETURNING id
+), queued AS (
+    INSERT INTO webhook_delivery (event, url, due_at, created_at)
+    SELECT happened.id, endpoint.url, $23, $23
+    FROM happened, unnest($33::text[]) AS endpoint (url)
+    ORDER BY happened.id
 ), keyed AS (
     INSERT INTO idempotency_key (key, fingerprint, status, body, created_at)
     SELECT $18, $19, $20, $21, $23
@@ -118,12 +124,13 @@ impl TryFrom<IntentRow> for Intent {
 }
 
 impl Store {
-    /// Writes a change with its events and the answer it gives. `false` when nothing was written because the key is
+    /// Writes a change with its events, due at `urls`, and the answer it gives. `false` when nothing was written because the key is
     /// taken or the intent has changed since it was read: load again.
     pub(crate) async fn save(
         &self,
         change: &Change,
         events: &[EventRow],
+        urls: &[String],
         key: Option<KeyRow<'_>>,
         at: DateTime<Utc>,
     ) -> Result<bool, Error> {
@@ -167,6 +174,7 @@ impl Store {
             .bind(event_ids)
             .bind(event_kinds)
             .bind(event_bodies)
+            .bind(urls)
             .fetch_one(&self.pool)
             .await;
         match saved {

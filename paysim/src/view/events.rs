@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{intent_view, refund_view};
 use crate::{
+    app::App,
     event::{Cause, EventKind, Subject},
     intent::{Intent, Status},
 };
@@ -18,8 +19,9 @@ pub(crate) fn event_body(
     subject: &Subject<'_>,
     cause: Cause<'_>,
     at: DateTime<Utc>,
-    public_url: &str,
+    app: &App,
 ) -> Value {
+    let public_url = &app.public_url;
     let object = match subject {
         Subject::New(intent) => json!(intent_view(intent, public_url)),
         Subject::Intent(intent) => json!(intent_view(intent, public_url)),
@@ -33,7 +35,7 @@ pub(crate) fn event_body(
         "created": at.timestamp(),
         "data": { "object": object },
         "livemode": false,
-        "pending_webhooks": 0,
+        "pending_webhooks": app.webhooks.urls.len(),
         "request": { "id": cause.request_id, "idempotency_key": cause.idempotency_key },
         "type": kind,
     })

@@ -11,7 +11,10 @@ use devstack::TestDatabase;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{client, database};
+use crate::{
+    endpoint::{Endpoint, SECRET},
+    harness::{client, database},
+};
 
 /// A started binary, killed with the test.
 struct Process {
@@ -32,8 +35,12 @@ impl Process {
     }
 
     fn start_on_free_port(database: &TestDatabase) -> (Self, String) {
-        let mut process =
-            Self::start(&["--listen", "127.0.0.1:0", "--database-url", database.url()]);
+        Self::start_on_free_port_with(database, &[])
+    }
+
+    fn start_on_free_port_with(database: &TestDatabase, args: &[&str]) -> (Self, String) {
+        let always = ["--listen", "127.0.0.1:0", "--database-url", database.url()];
+        let mut process = Self::start(&[&always, args].concat());
         let mut line = String::new();
         // Ends at the latest with the process, whose stderr then ends too.
         while !line.contains("listens on") {
@@ -86,6 +93,56 @@ async fn the_ledger_survives_a_kill() {
     let ledger = client.get(format!("{url}/ledger")).send().await.expect("an answer");
     let ledger: Value = ledger.json().await.expect("JSON");
     assert_eq!(ledger["entries"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn deliveries_survive_a_kill() {
+    let database = database().await;
+    let endpoint = Endpoint::start(&[]).await;
+    endpoint.usually(503);
+    let args = [
+        "--webhook-url",
+        &*endpoint.url,
+        "--webhook-secret",
+        SECRET,
+        "--webhook-retry-ms",
+        "10",
+        "--webhook-timeout-ms",
+        "200",
+    ];
+    let (mut process, url) = Process::start_on_free_port_with(&database, &args);
+    let fields = [("amount", "1000"), ("currency", "eur")];
+    let create = client().post(format!("{url}/v1/payment_intents")).bearer_auth("sk_test_it");
+    create.form(&fields).send().await.expect("an answer");
+    endpoint.received_count(2).await;
+    process.signal("-KILL");
+    process.child.wait().expect("the process is reaped");
+    endpoint.usually(200);
+    let before = endpoint.received().len();
+
+    let (_process, _url) = Process::start_on_free_port_with(&database, &args);
+    let received = endpoint.received_count(before + 1).await;
+    assert_eq!(received[before].event, received[0].event);
+    assert!(received[before].valid);
+}
+
+#[tokio::test]
+async fn a_webhook_url_needs_a_secret_and_must_be_a_web_address() {
+    let database = database().await;
+    for (args, named) in [
+        (&["--webhook-url", "http://127.0.0.1:1/"][..], "secret"),
+        (
+            &["--webhook-url", "ftp://shop.example/", "--webhook-secret", "s"][..],
+            "ftp://shop.example/",
+        ),
+    ] {
+        let always = ["--listen", "127.0.0.1:0", "--database-url", database.url()];
+        let mut process = Process::start(&[&always, args].concat());
+        let mut message = String::new();
+        process.stderr.read_to_string(&mut message).expect("stderr is text");
+        assert_eq!(process.child.wait().expect("the process ends").code(), Some(1));
+        assert!(message.contains(named), "{message}");
+    }
 }
 
 #[tokio::test]
