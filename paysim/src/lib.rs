@@ -17,6 +17,7 @@ mod idempotency;
 mod intent;
 mod record;
 mod store;
+mod unasked;
 mod view;
 mod webhook;
 mod words;

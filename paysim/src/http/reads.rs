@@ -16,8 +16,8 @@ use crate::{
     app::App,
     command::PAYMENT_ID_METADATA_KEY,
     error::ApiError,
-    execute::Failure,
     intent::{Intent, Refund},
+    unasked::find,
     view::{Answer, intent_view, page, refund_view},
 };
 
@@ -93,9 +93,4 @@ pub(super) async fn list_refunds(State(app): State<Arc<App>>, call: Call) -> Res
         Ok(json_response(list("/v1/refunds", &asked, refunds, view)))
     };
     answer.await.unwrap_or_else(|failure| failure_response(&failure))
-}
-
-async fn find(app: &App, id: &str) -> Result<Intent, Failure> {
-    let loaded = app.store.load(id, None).await?;
-    Ok(loaded.intent.ok_or_else(|| ApiError::no_such("payment_intent", id))?)
 }

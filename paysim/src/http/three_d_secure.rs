@@ -9,21 +9,18 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use chrono::Utc;
 
 use super::call::Id;
 use crate::{
     app::App,
-    error::{ApiError, chain_text},
-    event::Cause,
+    error::chain_text,
     execute::Failure,
     form::Form,
-    intent::{Intent, Outcome, Status},
-    record::record,
+    intent::{Intent, Status},
+    unasked::{Authentication, authenticate, find},
 };
 
 const BODY_BYTES_MAX: usize = 1_024;
-const ATTEMPTS_MAX: u32 = 16;
 
 pub(super) async fn page(State(app): State<Arc<App>>, Id(id): Id) -> Response {
     match find(&app, &id).await {
@@ -38,7 +35,7 @@ pub(super) async fn page(State(app): State<Arc<App>>, Id(id): Id) -> Response {
             );
             html(StatusCode::OK, &content)
         }
-        Ok(_) => nothing_to_approve(),
+        Ok(intent) => nothing_to_approve(&intent),
         Err(failure) => failure_page(&failure),
     }
 }
@@ -48,8 +45,8 @@ pub(super) async fn submit(State(app): State<Arc<App>>, Id(id): Id, body: Body) 
         return html(StatusCode::BAD_REQUEST, "<p>The result must be approve or decline.</p>");
     };
     match authenticate(&app, &id, passed).await {
-        Ok(Some(intent)) => back_to_shop(&intent, passed),
-        Ok(None) => nothing_to_approve(),
+        Ok(Authentication::Received(intent)) => back_to_shop(&intent, passed),
+        Ok(Authentication::NotAwaited(intent)) => nothing_to_approve(&intent),
         Err(failure) => failure_page(&failure),
     }
 }
@@ -64,37 +61,10 @@ async fn parse_result(body: Body) -> Option<bool> {
     }
 }
 
-/// `None` when the intent does not wait for the buyer, be it that the answer was given before.
-async fn authenticate(app: &App, id: &str, passed: bool) -> Result<Option<Intent>, Failure> {
-    for _ in 0..ATTEMPTS_MAX {
-        let Some(outcome) = find(app, id).await?.authenticate(passed) else {
-            return Ok(None);
-        };
-        match outcome {
-            Outcome::Done(change) | Outcome::Declined(change, _) => {
-                if record(app, &change, None, Cause::default(), Utc::now()).await? {
-                    return Ok(Some(change.intent));
-                }
-            }
-            Outcome::Refused(..) => return Ok(None),
-        }
-    }
-    Err(ApiError::lock_timeout().into())
-}
-
-async fn find(app: &App, id: &str) -> Result<Intent, Failure> {
-    let loaded = app.store.load(id, None).await?;
-    Ok(loaded.intent.ok_or_else(|| ApiError::no_such("payment_intent", id))?)
-}
-
 fn back_to_shop(intent: &Intent, passed: bool) -> Response {
     let status = if passed { "succeeded" } else { "failed" };
-    match &intent.return_url {
-        Some(url) => {
-            let joint = if url.contains('?') { '&' } else { '?' };
-            let url = format!("{url}{joint}payment_intent={}&redirect_status={status}", intent.id);
-            Redirect::to(&url).into_response()
-        }
+    match shop_url(intent, status) {
+        Some(url) => Redirect::to(&url).into_response(),
         None => html(
             StatusCode::OK,
             &format!("<p>Authentication {status}. You may close this page.</p>"),
@@ -102,8 +72,32 @@ fn back_to_shop(intent: &Intent, passed: bool) -> Response {
     }
 }
 
-fn nothing_to_approve() -> Response {
-    html(StatusCode::CONFLICT, "<p>This payment does not wait for authentication.</p>")
+/// Where the buyer came from, told how it went.
+fn shop_url(intent: &Intent, status: &str) -> Option<String> {
+    let url = intent.return_url.as_deref()?;
+    let joint = if url.contains('?') { '&' } else { '?' };
+    Some(format!("{url}{joint}payment_intent={}&redirect_status={status}", intent.id))
+}
+
+/// Says why, and how to get back: a second click on a button shows its answer, not the first one's.
+fn nothing_to_approve(intent: &Intent) -> Response {
+    let (reason, status) = match intent.status {
+        Status::Succeeded | Status::RequiresCapture | Status::Processing => {
+            ("This payment is approved already.", Some("succeeded"))
+        }
+        Status::Canceled => ("This payment was canceled.", Some("failed")),
+        Status::RequiresPaymentMethod if intent.last_payment_error.is_some() => {
+            ("This payment was declined.", Some("failed"))
+        }
+        Status::RequiresPaymentMethod | Status::RequiresConfirmation | Status::RequiresAction => {
+            ("This payment does not wait for authentication.", None)
+        }
+    };
+    let link = status
+        .and_then(|status| shop_url(intent, status))
+        .map(|url| format!("<p><a href=\"{}\">Back to the shop</a></p>", escaped(&url)))
+        .unwrap_or_default();
+    html(StatusCode::CONFLICT, &format!("<p>{reason}</p>{link}"))
 }
 
 fn failure_page(failure: &Failure) -> Response {
@@ -118,7 +112,7 @@ fn failure_page(failure: &Failure) -> Response {
     html(status, "<p>This payment cannot be shown.</p>")
 }
 
-/// Nothing a client wrote goes into a page, so there is nothing to escape.
+/// Of what clients wrote only a return URL goes into a page, and that one escaped.
 fn html(status: StatusCode, content: &str) -> Response {
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -132,6 +126,10 @@ fn html(status: StatusCode, content: &str) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, no_store);
     response
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn major_units(intent: &Intent) -> String {

@@ -125,6 +125,12 @@ impl Network {
         Reply::read(request.send().await.expect("an answer")).await
     }
 
+    /// An order to one of the network's own endpoints.
+    pub(crate) async fn order(&self, path: &str, body: &Value) -> Reply {
+        let request = self.request(Method::POST, path).json(body);
+        Reply::read(request.send().await.expect("an answer")).await
+    }
+
     pub(crate) async fn get(&self, path: &str, query: Fields<'_>) -> Reply {
         let request = self.request(Method::GET, path).query(query);
         Reply::read(request.send().await.expect("an answer")).await

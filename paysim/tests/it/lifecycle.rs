@@ -1,6 +1,4 @@
-//! A payment's life: authorize, capture, void, refund, 3-D Secure, and what the ledger says of it.
-
-use reqwest::{Method, StatusCode};
+//! A payment's life: authorize, capture, void, refund, and what the ledger says of it.
 
 use crate::harness::{Network, authorization, entries, id};
 
@@ -138,48 +136,6 @@ async fn an_intent_is_built_up_step_by_step() {
     let with_card = [("amount", "500"), ("currency", "usd"), ("payment_method", "pm_card_visa")];
     let intent = network.post("/v1/payment_intents", &with_card).await.ok();
     assert_eq!(intent["status"], "requires_confirmation");
-}
-
-#[tokio::test]
-async fn the_buyer_passes_or_fails_three_d_secure_on_a_page() {
-    let network = Network::start().await;
-    for (result, status, payment_id) in [
-        ("approve", "requires_capture", "pay_pass"),
-        ("decline", "requires_payment_method", "pay_fail"),
-    ] {
-        let fields = authorization("pm_card_authenticationRequired", payment_id);
-        let intent = network.post("/v1/payment_intents", &fields).await.ok();
-        assert_eq!(intent["status"], "requires_action");
-        assert_eq!(intent["next_action"]["type"], "redirect_to_url");
-        let redirect = &intent["next_action"]["redirect_to_url"];
-        assert_eq!(redirect["return_url"], "https://shop.example/back");
-        let path = format!("/3ds/{}", id(&intent));
-        assert_eq!(redirect["url"], network.url(&path));
-        assert!(network.ledger(payment_id).await.is_empty());
-
-        let page = network.request(Method::GET, &path).send().await.expect("a page");
-        let page = page.text().await.expect("a page is text");
-        assert!(
-            page.contains("10.00 EUR") && page.contains("Approve") && page.contains("Decline"),
-            "{page}"
-        );
-
-        let answer =
-            network.post_request(&path, &[("result", result)]).send().await.expect("an answer");
-        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-        let after = network.intent(&id(&intent)).await;
-        assert_eq!(after["status"], status);
-        assert!(after["next_action"].is_null());
-
-        let again =
-            network.post_request(&path, &[("result", result)]).send().await.expect("an answer");
-        assert_eq!(again.status(), StatusCode::CONFLICT);
-    }
-    let failed = network.get("/v1/payment_intents", &[("limit", "1")]).await.ok();
-    let code = &failed["data"][0]["last_payment_error"]["code"];
-    assert_eq!(code, "payment_intent_authentication_failure");
-    assert_eq!(network.ledger("pay_pass").await, entries(&[("authorized", 1000)]));
-    assert_eq!(network.ledger("pay_fail").await, entries(&[("declined", 1000)]));
 }
 
 #[tokio::test]

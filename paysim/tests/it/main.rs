@@ -8,5 +8,6 @@ mod harness;
 mod idempotency;
 mod lifecycle;
 mod process;
+mod three_d_secure;
 mod webhooks;
 mod wire;

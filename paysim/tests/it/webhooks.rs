@@ -92,7 +92,7 @@ async fn without_an_endpoint_nothing_is_queued() {
     let network = Network::start().await;
     let intent = network.authorize("pay_1").await;
     assert!(deliveries(&network, &[]).await.is_empty());
-    let reply = order(&network, "/webhooks/resend", json!({ "payment_intent": intent })).await;
+    let reply = network.order("/webhooks/resend", &json!({ "payment_intent": intent })).await;
     reply.error(400, "invalid_request_error", None);
     assert_eq!(network.events().await.len(), 2);
 }
@@ -105,10 +105,10 @@ async fn an_event_or_all_of_a_payment_is_sent_again_on_demand() {
     network.authorize("pay_2").await;
     endpoint.received_count(4).await;
     let event = id(&network.events().await[0]);
-    let one = order(&network, "/webhooks/resend", json!({ "event": event })).await.ok();
+    let one = network.order("/webhooks/resend", &json!({ "event": event })).await.ok();
     assert_eq!(one["queued"], 1);
     assert_eq!(id(&endpoint.received_count(5).await[4].event), event);
-    let all = order(&network, "/webhooks/resend", json!({ "payment_id": "pay_2" })).await.ok();
+    let all = network.order("/webhooks/resend", &json!({ "payment_id": "pay_2" })).await.ok();
     assert_eq!(all["queued"], 2);
     for delivery in &endpoint.received_count(7).await[5..] {
         assert_eq!(delivery.event["data"]["object"]["metadata"]["payment_id"], "pay_2");
@@ -118,10 +118,10 @@ async fn an_event_or_all_of_a_payment_is_sent_again_on_demand() {
     for senseless in
         [json!({}), json!({ "event": "evt_1", "payment_id": "pay_1" }), json!({ "id": 1 })]
     {
-        let reply = order(&network, "/webhooks/resend", senseless).await;
+        let reply = network.order("/webhooks/resend", &senseless).await;
         reply.error(400, "invalid_request_error", None);
     }
-    let missing = order(&network, "/webhooks/resend", json!({ "event": "evt_nope" })).await;
+    let missing = network.order("/webhooks/resend", &json!({ "event": "evt_nope" })).await;
     missing.error(404, "invalid_request_error", Some("resource_missing"));
 }
 
@@ -172,7 +172,7 @@ async fn a_lost_delivery_is_still_listed_and_can_be_sent_again() {
     let listed = network.get("/v1/events", &[kind]).await.ok();
     let event = id(&listed["data"][0]);
     assert_eq!(endpoint.received().len(), 1);
-    order(&network, "/webhooks/resend", json!({ "event": event })).await.ok();
+    network.order("/webhooks/resend", &json!({ "event": event })).await.ok();
     assert_eq!(id(&endpoint.received_count(2).await[1].event), event);
 }
 
@@ -226,10 +226,10 @@ async fn under_seeded_faults_a_strict_endpoint_hears_of_all_that_was_not_lost() 
 async fn armed_faults_of_deliveries_are_shown_and_disarmed() {
     let network = Network::start().await;
     let fault = json!({ "kind": "lose", "times": 3, "payment_id": "pay_1" });
-    let armed = order(&network, "/webhooks/faults", fault).await.ok();
+    let armed = network.order("/webhooks/faults", &fault).await.ok();
     assert_eq!(armed["armed"][0]["times"], 3);
     for senseless in [json!({ "kind": "melt" }), json!({ "kind": "lose", "times": 0 }), json!({})] {
-        assert_eq!(order(&network, "/webhooks/faults", senseless).await.status, 400);
+        assert_eq!(network.order("/webhooks/faults", &senseless).await.status, 400);
     }
     let request = network.request(Method::DELETE, "/webhooks/faults");
     Reply::read(request.send().await.expect("an answer")).await.ok();
@@ -238,13 +238,8 @@ async fn armed_faults_of_deliveries_are_shown_and_disarmed() {
 
 async fn network_with(endpoint: &Endpoint, fault: Value) -> Network {
     let network = Network::start_with(|config| endpoint.configure(config)).await;
-    order(&network, "/webhooks/faults", fault).await.ok();
+    network.order("/webhooks/faults", &fault).await.ok();
     network
-}
-
-async fn order(network: &Network, path: &str, body: Value) -> Reply {
-    let request = network.request(Method::POST, path).json(&body);
-    Reply::read(request.send().await.expect("an answer")).await
 }
 
 async fn deliveries(network: &Network, query: Fields<'_>) -> Vec<Value> {

@@ -1,0 +1,57 @@
+//! What happens to a payment without an API request: the buyer answers her bank. It
+//! is decided on the state as it stands and decided anew when the state has moved.
+
+use chrono::Utc;
+
+use crate::{
+    app::App,
+    error::ApiError,
+    event::Cause,
+    execute::Failure,
+    intent::{Change, Intent, Outcome},
+    record::record,
+};
+
+/// How often a change is computed anew because the intent moved under it.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// How an answer to 3-D Secure was received.
+#[derive(Debug)]
+pub(crate) enum Authentication {
+    Received(Intent),
+    /// The intent does not wait for the buyer, be it that the answer was given before.
+    NotAwaited(Intent),
+}
+
+pub(crate) async fn authenticate(
+    app: &App,
+    id: &str,
+    passed: bool,
+) -> Result<Authentication, Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        let intent = find(app, id).await?;
+        let Some(outcome) = intent.clone().authenticate(passed) else {
+            return Ok(Authentication::NotAwaited(intent));
+        };
+        if let Some(change) = save(app, outcome).await? {
+            return Ok(Authentication::Received(change.intent));
+        }
+    }
+    Err(ApiError::lock_timeout().into())
+}
+
+pub(crate) async fn find(app: &App, id: &str) -> Result<Intent, Failure> {
+    let loaded = app.store.load(id, None).await?;
+    Ok(loaded.intent.ok_or_else(|| ApiError::no_such("payment_intent", id))?)
+}
+
+/// `None` when the intent has moved on since it was read.
+async fn save(app: &App, outcome: Outcome) -> Result<Option<Change>, Failure> {
+    match outcome {
+        Outcome::Done(change) | Outcome::Declined(change, _) => {
+            let saved = record(app, &change, None, Cause::default(), Utc::now()).await?;
+            Ok(saved.then_some(change))
+        }
+        Outcome::Refused(_, error) => Err(error.into()),
+    }
+}
