@@ -48,6 +48,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/ledger", get(control::ledger))
         .route("/ledger/summary", get(control::ledger_summary))
         .route("/faults", get(control::armed).post(control::arm).delete(control::disarm))
+        .route("/authorizations/expire", post(control::expire))
         .route("/webhooks", get(webhooks::deliveries))
         .route("/webhooks/resend", post(webhooks::resend))
         .route(

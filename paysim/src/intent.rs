@@ -217,6 +217,16 @@ impl Intent {
         Outcome::Declined(self.changed(entries), error)
     }
 
+    /// The issuer takes its authorization back, as it does after some days without a capture.
+    pub(crate) fn lapse(mut self, at: DateTime<Utc>) -> Outcome {
+        if !CAPTURABLE.contains(&self.status) {
+            let error = ApiError::unexpected_state(&self, "expired", CAPTURABLE);
+            return self.refused(error);
+        }
+        let entries = self.close("automatic", at);
+        self.done(entries)
+    }
+
     /// Gives the authorization back, or closes an intent that never got one.
     pub(crate) fn cancel(mut self, reason: Option<&str>, at: DateTime<Utc>) -> Outcome {
         if !CANCELABLE.contains(&self.status) {

@@ -31,6 +31,9 @@ Faults: KIND[:ms] with KIND one of timeout_before, timeout_after, error_before, 
   the next requests:     POST /faults {\"operation\", \"kind\", \"delay_ms\"?, \"times\"?, \"payment_id\"?}; DELETE /faults
   by seed:               --fault-seed 7 --fault-rate-percent 20
 
+What happens by itself, on demand:
+  an authorization lapses: POST /authorizations/expire {\"payment_intent\"}
+
 Events: GET /v1/events (?type=, ?created[gte]=), GET /v1/events/{id}; sent to each --webhook-url, signed
   in Stripe-Signature, again and again until it answers 2xx
   what became of them:   GET /webhooks  (?event=, ?payment_id=, ?payment_intent=, ?state=)

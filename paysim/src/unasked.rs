@@ -1,5 +1,5 @@
-//! What happens to a payment without an API request: the buyer answers her bank. It
-//! is decided on the state as it stands and decided anew when the state has moved.
+//! What happens to a payment without an API request: the buyer answers her bank, an authorization
+//! lapses. Each is decided on the state as it stands and decided anew when the state has moved.
 
 use chrono::Utc;
 
@@ -35,6 +35,17 @@ pub(crate) async fn authenticate(
         };
         if let Some(change) = save(app, outcome).await? {
             return Ok(Authentication::Received(change.intent));
+        }
+    }
+    Err(ApiError::lock_timeout().into())
+}
+
+/// Lets an authorization lapse, as issuers do after about a week.
+pub(crate) async fn lapse(app: &App, id: &str) -> Result<Intent, Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        let outcome = find(app, id).await?.lapse(Utc::now());
+        if let Some(change) = save(app, outcome).await? {
+            return Ok(change.intent);
         }
     }
     Err(ApiError::lock_timeout().into())

@@ -1,4 +1,5 @@
-//! The network's own endpoints, which Stripe does not have: the ledger, faults to arm, health. They
+//! The network's own endpoints, which Stripe does not have: the ledger, faults to arm,
+//! what happens to payments by itself, health. They
 //! ask for no key; whoever reaches this process is its operator.
 
 use std::sync::Arc;
@@ -9,13 +10,19 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{failure_response, json_response};
 use crate::{
-    app::App, error::ApiError, execute::Failure, fault::Order, form::Form, store::Filter,
-    view::Answer,
+    app::App,
+    error::ApiError,
+    execute::Failure,
+    fault::Order,
+    form::Form,
+    store::Filter,
+    unasked::lapse,
+    view::{Answer, intent_view},
 };
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -65,6 +72,22 @@ pub(super) async fn arm(State(app): State<Arc<App>>, request: Request) -> Respon
 pub(super) async fn disarm(State(app): State<Arc<App>>) -> Response {
     app.faults.disarm();
     json_response(Answer::ok(&json!({ "armed": app.faults.armed() })))
+}
+
+/// Which authorization lapses.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expire {
+    payment_intent: String,
+}
+
+pub(super) async fn expire(State(app): State<Arc<App>>, request: Request) -> Response {
+    respond(async {
+        let Expire { payment_intent } = json_body(request).await?;
+        let intent = lapse(&app, &payment_intent).await?;
+        Ok(Answer::ok(&intent_view(&intent, &app.public_url)))
+    })
+    .await
 }
 
 /// Alive is whoever answers; the neighbours do not matter.

@@ -151,6 +151,18 @@ fn canceling_voids_only_what_was_authorized() {
 }
 
 #[test]
+fn only_an_authorization_lapses_and_nobody_asked_for_it() {
+    let lapsed = done(intent(Status::RequiresCapture).lapse(at()));
+    assert_eq!(lapsed.intent.status, Status::Canceled);
+    assert_eq!(lapsed.intent.cancellation_reason.as_deref(), Some("automatic"));
+    assert_eq!(lapsed.entries, [(EntryKind::Voided, 1000)]);
+    for status in [Status::RequiresAction, Status::Succeeded, Status::Canceled] {
+        let error = refused(intent(status).lapse(at()));
+        assert_eq!(error.code, Some("payment_intent_unexpected_state"));
+    }
+}
+
+#[test]
 fn refunds_add_up_to_the_capture_and_stop_there() {
     let first = done(intent(Status::Succeeded).refund(Some(600), None, &BTreeMap::new(), at()));
     let error = refused(first.intent.clone().refund(Some(401), None, &BTreeMap::new(), at()));

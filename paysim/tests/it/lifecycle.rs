@@ -1,6 +1,8 @@
 //! A payment's life: authorize, capture, void, refund, and what the ledger says of it.
 
-use crate::harness::{Network, authorization, entries, id};
+use serde_json::json;
+
+use crate::harness::{Network, authorization, entries, id, types};
 
 #[tokio::test]
 async fn an_authorized_payment_is_captured_once() {
@@ -136,6 +138,29 @@ async fn an_intent_is_built_up_step_by_step() {
     let with_card = [("amount", "500"), ("currency", "usd"), ("payment_method", "pm_card_visa")];
     let intent = network.post("/v1/payment_intents", &with_card).await.ok();
     assert_eq!(intent["status"], "requires_confirmation");
+}
+
+#[tokio::test]
+async fn a_lapsed_authorization_is_void_and_told_and_cannot_be_captured() {
+    let network = Network::start().await;
+    let intent = network.authorize("pay_1").await;
+    let order = json!({ "payment_intent": intent });
+    let lapsed = network.order("/authorizations/expire", &order).await.ok();
+    assert_eq!(lapsed["status"], "canceled");
+    assert_eq!(lapsed["cancellation_reason"], "automatic");
+    assert_eq!(network.ledger("pay_1").await, entries(&[("authorized", 1000), ("voided", 1000)]));
+    let events = network.events().await;
+    assert_eq!(types(&events)[2..], ["payment_intent.canceled"]);
+    assert_eq!(events[2]["data"]["object"], lapsed);
+
+    let state = Some("payment_intent_unexpected_state");
+    let capture = format!("/v1/payment_intents/{intent}/capture");
+    network.post(&capture, &[]).await.error(400, "invalid_request_error", state);
+    let again = network.order("/authorizations/expire", &order).await;
+    again.error(400, "invalid_request_error", state);
+    let missing = json!({ "payment_intent": "pi_nope" });
+    let missing = network.order("/authorizations/expire", &missing).await;
+    missing.error(404, "invalid_request_error", Some("resource_missing"));
 }
 
 #[tokio::test]
