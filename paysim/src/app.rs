@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     time::sleep,
 };
 
@@ -18,6 +18,10 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) faults: Faults,
     pub(crate) webhooks: Webhooks,
+    /// Rings when a refund waits for its last word.
+    pub(crate) refunds_to_settle: Notify,
+    /// How long it waits.
+    pub(crate) refund_settle: TimeDelta,
     pub(crate) in_flight: InFlight,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) latency: Duration,

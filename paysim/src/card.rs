@@ -55,10 +55,24 @@ impl Decline {
     }
 }
 
+/// How money is given back to a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refunding {
+    AtOnce,
+    /// Pending at first.
+    SucceedsLater,
+    /// Done at first.
+    FailsLater,
+}
+
+const PENDING_REFUND: &str = "pm_card_pendingRefund";
+const REFUND_FAIL: &str = "pm_card_refundFail";
 const CARDS: &[(&str, Behaviour)] = &[
     ("pm_card_visa", Behaviour::Approve),
     ("pm_card_mastercard", Behaviour::Approve),
     ("pm_card_amex", Behaviour::Approve),
+    (PENDING_REFUND, Behaviour::Approve),
+    (REFUND_FAIL, Behaviour::Approve),
     ("pm_card_authenticationRequired", Behaviour::Authenticate),
     ("pm_card_threeDSecure2Required", Behaviour::Authenticate),
     ("pm_card_threeDSecureRequired", Behaviour::Authenticate),
@@ -81,6 +95,14 @@ impl Card {
             .find(|(known, _)| *known == wanted)
             .map(|&(name, behaviour)| Self { name, behaviour })
             .ok_or_else(|| ApiError::no_such_payment_method(name))
+    }
+
+    pub(crate) fn refunding(self) -> Refunding {
+        match self.name {
+            PENDING_REFUND => Refunding::SucceedsLater,
+            REFUND_FAIL => Refunding::FailsLater,
+            _ => Refunding::AtOnce,
+        }
     }
 }
 

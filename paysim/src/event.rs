@@ -2,7 +2,8 @@
 //! whom they are sent is decided elsewhere.
 
 use crate::{
-    intent::{Change, EntryKind, Intent, Refund, Status},
+    intent::{Change, EntryKind, Intent, Status},
+    refund::{Refund, RefundStatus},
     words::words,
 };
 
@@ -43,6 +44,9 @@ pub(crate) struct Cause<'a> {
 pub(crate) fn events(change: &Change) -> Vec<(EventKind, Subject<'_>)> {
     let Change { intent, refund, .. } = change;
     if let Some(refund) = refund {
+        if !recorded(change, EntryKind::Refunded) {
+            return settled(refund);
+        }
         let mut events = vec![(EventKind::RefundCreated, Subject::Refund(refund))];
         if let Some(charge) = &intent.charge {
             events.push((EventKind::ChargeRefunded, Subject::Charge(intent, charge)));
@@ -57,6 +61,19 @@ pub(crate) fn events(change: &Change) -> Vec<(EventKind, Subject<'_>)> {
     events
 }
 
+/// A refund that was made before and has got its last word.
+fn settled(refund: &Refund) -> Vec<(EventKind, Subject<'_>)> {
+    let mut events = vec![(EventKind::RefundUpdated, Subject::Refund(refund))];
+    if refund.status == RefundStatus::Failed {
+        events.push((EventKind::RefundFailed, Subject::Refund(refund)));
+    }
+    events
+}
+
+fn recorded(change: &Change, kind: EntryKind) -> bool {
+    change.entries.iter().any(|(recorded, _)| *recorded == kind)
+}
+
 fn confirmed_or_ended(change: &Change) -> Option<EventKind> {
     match change.intent.status {
         Status::RequiresAction => Some(EventKind::IntentRequiresAction),
@@ -64,8 +81,7 @@ fn confirmed_or_ended(change: &Change) -> Option<EventKind> {
         Status::Succeeded => Some(EventKind::IntentSucceeded),
         Status::Canceled => Some(EventKind::IntentCanceled),
         Status::RequiresPaymentMethod => {
-            let declined = change.entries.iter().any(|(kind, _)| *kind == EntryKind::Declined);
-            declined.then_some(EventKind::IntentPaymentFailed)
+            recorded(change, EntryKind::Declined).then_some(EventKind::IntentPaymentFailed)
         }
         Status::RequiresConfirmation | Status::Processing => None,
     }

@@ -42,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/payment_intents/{id}/capture", post(writes::capture))
         .route("/v1/payment_intents/{id}/cancel", post(writes::cancel))
         .route("/v1/refunds", get(reads::list_refunds).post(writes::refund))
+        .route("/v1/refunds/{id}", get(reads::retrieve_refund))
         .route("/v1/events", get(events::list_events))
         .route("/v1/events/{id}", get(events::retrieve_event))
         .route("/3ds/{id}", get(three_d_secure::page).post(three_d_secure::submit))
@@ -49,6 +50,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/ledger/summary", get(control::ledger_summary))
         .route("/faults", get(control::armed).post(control::arm).delete(control::disarm))
         .route("/authorizations/expire", post(control::expire))
+        .route("/refunds/settle", post(control::settle))
         .route("/webhooks", get(webhooks::deliveries))
         .route("/webhooks/resend", post(webhooks::resend))
         .route(

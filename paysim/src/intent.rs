@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     card::{Behaviour, Card, Decline},
     error::ApiError,
+    refund::Refund,
     words::words,
 };
 
@@ -42,6 +43,7 @@ words! {
         Captured = "captured",
         Voided = "voided",
         Refunded = "refunded",
+        RefundFailed = "refund_failed",
         Declined = "declined",
     }
 }
@@ -77,19 +79,6 @@ pub(crate) struct Intent {
     pub(crate) created_at: DateTime<Utc>,
     /// The stored version this was read at; 0 for an intent not yet stored.
     pub(crate) version: i64,
-}
-
-/// Money given back.
-#[derive(Debug, Clone)]
-pub(crate) struct Refund {
-    pub(crate) id: String,
-    pub(crate) payment_intent: String,
-    pub(crate) charge: String,
-    pub(crate) amount: i64,
-    pub(crate) currency: String,
-    pub(crate) reason: Option<String>,
-    pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) created_at: DateTime<Utc>,
 }
 
 /// What one operation changes; stored as a whole or not at all.
@@ -237,56 +226,6 @@ impl Intent {
         self.done(entries)
     }
 
-    /// Pays captured money back; without an amount all that is left of it.
-    pub(crate) fn refund(
-        mut self,
-        amount: Option<i64>,
-        reason: Option<&str>,
-        metadata: &BTreeMap<String, String>,
-        at: DateTime<Utc>,
-    ) -> Outcome {
-        let charge = match &self.charge {
-            Some(charge) if self.status == Status::Succeeded => charge.clone(),
-            Some(_) | None => {
-                let message = format!(
-                    "This PaymentIntent ({}) does not have a successful charge to refund.",
-                    self.id,
-                );
-                let error = ApiError::unexpected_state_because(message);
-                return self.refused(error);
-            }
-        };
-        let left = self.amount_captured - self.amount_refunded;
-        if left == 0 {
-            let message = format!("Charge {charge} has already been refunded.");
-            let error = ApiError::invalid(Some("charge_already_refunded"), message);
-            return self.refused(error);
-        }
-        let amount = amount.unwrap_or(left);
-        if amount > left {
-            let message = format!(
-                "Refund amount ({amount}) is greater than unrefunded amount on charge ({left})."
-            );
-            let error = ApiError::invalid_param("amount", "amount_too_large", message);
-            return self.refused(error);
-        }
-        self.amount_refunded += amount;
-        let refund = Refund {
-            id: new_id("re"),
-            payment_intent: self.id.clone(),
-            charge,
-            amount,
-            currency: self.currency.clone(),
-            reason: reason.map(str::to_owned),
-            metadata: metadata.clone(),
-            created_at: at,
-        };
-        Outcome::Done(Change {
-            refund: Some(refund),
-            ..self.changed(vec![(EntryKind::Refunded, amount)])
-        })
-    }
-
     pub(crate) fn refused(self, error: ApiError) -> Outcome {
         Outcome::Refused(Box::new(self), error)
     }
@@ -340,7 +279,7 @@ impl Intent {
         Outcome::Done(self.changed(entries))
     }
 
-    fn changed(self, entries: Vec<(EntryKind, i64)>) -> Change {
+    pub(crate) fn changed(self, entries: Vec<(EntryKind, i64)>) -> Change {
         Change { intent: self, entries, refund: None }
     }
 }

@@ -16,6 +16,8 @@ mod http;
 mod idempotency;
 mod intent;
 mod record;
+mod refund;
+mod settler;
 mod store;
 mod unasked;
 mod view;
@@ -29,7 +31,7 @@ use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use chrono::{TimeDelta, Utc};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     time::{interval, timeout},
 };
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub fault_hold_ms: u64,
     /// How long the answer under an idempotency key is kept.
     pub idempotency_key_lifetime_s: u32,
+    /// How long a refund that changes later waits before it does.
+    pub refund_settle_ms: u32,
     /// Whom to tell of events.
     pub webhooks: WebhookConfig,
     /// Connections to the database.
@@ -87,6 +91,7 @@ impl Config {
             fault_rate_percent: 0,
             fault_hold_ms: 30_000,
             idempotency_key_lifetime_s: 24 * 60 * 60,
+            refund_settle_ms: 5_000,
             webhooks: WebhookConfig::default(),
             database_connections_max: 16,
         }
@@ -113,6 +118,8 @@ async fn run(listener: TcpListener, config: Config, shutdown: Boxed<()>) -> anyh
         store: store.clone(),
         faults: Faults::new(config.fault_seed, config.fault_rate_percent, config.fault_hold_ms),
         webhooks,
+        refunds_to_settle: Notify::new(),
+        refund_settle: TimeDelta::milliseconds(i64::from(config.refund_settle_ms)),
         in_flight: InFlight::default(),
         places: Arc::new(Semaphore::new(REQUESTS_MAX)),
         latency: Duration::from_millis(config.latency_ms),
@@ -122,6 +129,7 @@ async fn run(listener: TcpListener, config: Config, shutdown: Boxed<()>) -> anyh
         stopping: stopping.clone(),
     });
     let courier = Courier::new(&app, &config.webhooks)?.map(|courier| tokio::spawn(courier.run()));
+    let settling = tokio::spawn(settler::run(Arc::clone(&app)));
     let pruning = tokio::spawn(prune(store.clone(), app.key_lifetime));
     let service: IntoMakeServiceWithConnectInfo<_, Cut> =
         http::router(app).into_make_service_with_connect_info();
@@ -139,6 +147,7 @@ async fn run(listener: TcpListener, config: Config, shutdown: Boxed<()>) -> anyh
     stop.send_replace(true);
     let drained = timeout(DRAIN_TIMEOUT, server).await;
     pruning.abort();
+    settling.abort();
     if let Some(courier) = courier {
         // It ends by itself, soon; a panic of its own must not hide how the server ended.
         let _ = courier.await;

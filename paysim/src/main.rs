@@ -32,7 +32,10 @@ Faults: KIND[:ms] with KIND one of timeout_before, timeout_after, error_before, 
   by seed:               --fault-seed 7 --fault-rate-percent 20
 
 What happens by itself, on demand:
-  an authorization lapses: POST /authorizations/expire {\"payment_intent\"}
+  an authorization lapses:    POST /authorizations/expire {\"payment_intent\"}
+  a refund gets its last word: POST /refunds/settle {\"refund\", \"status\"?: succeeded | failed}
+  and after --refund-settle-ms: pm_card_pendingRefund (pending, then succeeded), pm_card_refundFail
+                              (succeeded, then failed)
 
 Events: GET /v1/events (?type=, ?created[gte]=), GET /v1/events/{id}; sent to each --webhook-url, signed
   in Stripe-Signature, again and again until it answers 2xx
@@ -83,6 +86,10 @@ struct Args {
     /// How long a lost connection is held before it is dropped, when the fault does not say
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(..=600_000))]
     fault_hold_ms: u64,
+
+    /// How long refunds of `pm_card_pendingRefund` and `pm_card_refundFail` wait for their last word
+    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    refund_settle_ms: u32,
 
     /// Where events are sent, signed with the webhook secret; may be given several times
     #[arg(long, env = "PAYSIM_WEBHOOK_URL", value_name = "URL", value_delimiter = ',')]
@@ -165,6 +172,7 @@ fn config(args: Args) -> paysim::Config {
         fault_seed: args.fault_seed,
         fault_rate_percent: args.fault_rate_percent,
         fault_hold_ms: args.fault_hold_ms,
+        refund_settle_ms: args.refund_settle_ms,
         webhooks: paysim::WebhookConfig {
             // An empty variable in the environment means none.
             urls: args.webhook_url.into_iter().filter(|url| !url.is_empty()).collect(),

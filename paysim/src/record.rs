@@ -31,5 +31,8 @@ pub(crate) async fn record(
     if saved && !app.webhooks.urls.is_empty() {
         app.webhooks.ring();
     }
+    if saved && change.refund.as_ref().is_some_and(|refund| refund.settles_to.is_some()) {
+        app.refunds_to_settle.notify_one();
+    }
     Ok(saved)
 }

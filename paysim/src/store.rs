@@ -23,6 +23,7 @@ pub(crate) use self::{
     keys::{KeyRow, StoredAnswer},
     ledger::Filter,
     page::Page,
+    refunds::RefundFilter,
 };
 
 /// Why the database did not do what was asked.

@@ -1,5 +1,5 @@
 //! What happens to a payment without an API request: the buyer answers her bank, an authorization
-//! lapses. Each is decided on the state as it stands and decided anew when the state has moved.
+//! lapses, a refund gets its last word. Each is decided on the state as it stands and decided anew when the state has moved.
 
 use chrono::Utc;
 
@@ -10,6 +10,7 @@ use crate::{
     execute::Failure,
     intent::{Change, Intent, Outcome},
     record::record,
+    refund::{Refund, RefundStatus},
 };
 
 /// How often a change is computed anew because the intent moved under it.
@@ -49,6 +50,34 @@ pub(crate) async fn lapse(app: &App, id: &str) -> Result<Intent, Failure> {
         }
     }
     Err(ApiError::lock_timeout().into())
+}
+
+/// Gives a refund its last word; by default the one its card was made for.
+pub(crate) async fn settle_refund(
+    app: &App,
+    id: &str,
+    to: Option<RefundStatus>,
+) -> Result<Refund, Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        let intent = find(app, &find_refund(app, id).await?.payment_intent).await?;
+        // Read after its intent: should it change from here on, the intent's version has changed too
+        // and nothing is saved.
+        let refund = find_refund(app, id).await?;
+        let to = to.or(refund.settles_to).ok_or_else(|| {
+            ApiError::invalid(None, format!("Nothing more becomes of the refund {id} by itself."))
+        })?;
+        if let Some(Change { refund: Some(refund), .. }) =
+            save(app, intent.settle(refund, to)).await?
+        {
+            return Ok(refund);
+        }
+    }
+    Err(ApiError::lock_timeout().into())
+}
+
+pub(crate) async fn find_refund(app: &App, id: &str) -> Result<Refund, Failure> {
+    let refund = app.store.refund_find(id).await?;
+    Ok(refund.ok_or_else(|| ApiError::no_such("refund", id))?)
 }
 
 pub(crate) async fn find(app: &App, id: &str) -> Result<Intent, Failure> {

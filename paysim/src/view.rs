@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 pub(crate) use self::events::event_body;
 use crate::{
     error::ApiError,
-    intent::{Change, Intent, Outcome, Refund, Status},
+    intent::{Change, Intent, Outcome, Status},
+    refund::{Refund, RefundStatus},
 };
 
 /// A finished answer: what is sent, and what is kept under an idempotency key.
@@ -150,10 +151,12 @@ pub(crate) struct RefundView<'a> {
     charge: &'a str,
     created: i64,
     currency: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_reason: Option<&'a str>,
     metadata: &'a BTreeMap<String, String>,
     payment_intent: &'a str,
     reason: Option<&'a str>,
-    status: &'static str,
+    status: RefundStatus,
 }
 
 pub(crate) fn refund_view(refund: &Refund) -> RefundView<'_> {
@@ -165,10 +168,11 @@ pub(crate) fn refund_view(refund: &Refund) -> RefundView<'_> {
         charge: &refund.charge,
         created: refund.created_at.timestamp(),
         currency: &refund.currency,
+        failure_reason: refund.failure_reason.as_deref(),
         metadata: &refund.metadata,
         payment_intent: &refund.payment_intent,
         reason: refund.reason.as_deref(),
-        status: "succeeded",
+        status: refund.status,
     }
 }
 

@@ -21,8 +21,9 @@ use crate::{
     fault::Order,
     form::Form,
     store::Filter,
-    unasked::lapse,
-    view::{Answer, intent_view},
+    unasked::{lapse, settle_refund},
+    view::{Answer, intent_view, refund_view},
+    words::UnknownWord,
 };
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -86,6 +87,25 @@ pub(super) async fn expire(State(app): State<Arc<App>>, request: Request) -> Res
         let Expire { payment_intent } = json_body(request).await?;
         let intent = lapse(&app, &payment_intent).await?;
         Ok(Answer::ok(&intent_view(&intent, &app.public_url)))
+    })
+    .await
+}
+
+/// Which refund gets its last word, and which; by default the one its card was made for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settle {
+    refund: String,
+    status: Option<String>,
+}
+
+pub(super) async fn settle(State(app): State<Arc<App>>, request: Request) -> Response {
+    respond(async {
+        let Settle { refund, status } = json_body(request).await?;
+        let status = status.map(|text| text.parse()).transpose();
+        let status =
+            status.map_err(|error: UnknownWord| ApiError::invalid(None, error.to_string()))?;
+        Ok(Answer::ok(&refund_view(&settle_refund(&app, &refund, status).await?)))
     })
     .await
 }

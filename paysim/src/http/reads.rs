@@ -16,8 +16,10 @@ use crate::{
     app::App,
     command::PAYMENT_ID_METADATA_KEY,
     error::ApiError,
-    intent::{Intent, Refund},
-    unasked::find,
+    intent::Intent,
+    refund::Refund,
+    store::RefundFilter,
+    unasked::{find, find_refund},
     view::{Answer, intent_view, page, refund_view},
 };
 
@@ -81,14 +83,32 @@ pub(super) async fn search_intents(State(app): State<Arc<App>>, call: Call) -> R
     answer.await.unwrap_or_else(|failure| failure_response(&failure))
 }
 
-pub(super) async fn list_refunds(State(app): State<Arc<App>>, call: Call) -> Response {
+pub(super) async fn retrieve_refund(
+    State(app): State<Arc<App>>,
+    Id(id): Id,
+    call: Call,
+) -> Response {
     let answer = async {
-        let asked = listed(&call.form, &["payment_intent"])?;
-        let intent = call.form.text("payment_intent")?;
+        call.form.only(&["expand"])?;
         if let Some(response) = meet_fault(&app, &call, None, None).await? {
             return Ok(response);
         }
-        let refunds = app.store.refunds_list(intent, &asked).await?;
+        Ok(json_response(Answer::ok(&refund_view(&find_refund(&app, &id).await?))))
+    };
+    answer.await.unwrap_or_else(|failure| failure_response(&failure))
+}
+
+pub(super) async fn list_refunds(State(app): State<Arc<App>>, call: Call) -> Response {
+    let answer = async {
+        let asked = listed(&call.form, &["charge", "payment_intent"])?;
+        let filter = RefundFilter {
+            payment_intent: call.form.text("payment_intent")?,
+            charge: call.form.text("charge")?,
+        };
+        if let Some(response) = meet_fault(&app, &call, None, None).await? {
+            return Ok(response);
+        }
+        let refunds = app.store.refunds_list(filter, &asked).await?;
         let view = |refund: &Refund| json!(refund_view(refund));
         Ok(json_response(list("/v1/refunds", &asked, refunds, view)))
     };

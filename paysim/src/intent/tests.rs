@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::*;
+use crate::refund::RefundStatus;
 
 fn at() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH
@@ -171,6 +172,37 @@ fn refunds_add_up_to_the_capture_and_stop_there() {
     assert_eq!(rest.entries, [(EntryKind::Refunded, 400)]);
     let error = refused(rest.intent.refund(None, None, &BTreeMap::new(), at()));
     assert_eq!(error.code, Some("charge_already_refunded"));
+}
+
+#[test]
+fn a_refund_that_fails_gives_its_money_back_to_the_intent() {
+    let mut paid = intent(Status::Succeeded);
+    paid.payment_method = Some("pm_card_refundFail".to_owned());
+    let first = done(paid.refund(Some(600), None, &BTreeMap::new(), at()));
+    let refund = first.refund.expect("a refund is made");
+    let last = (refund.status, refund.settles_to);
+    assert_eq!(last, (RefundStatus::Succeeded, Some(RefundStatus::Failed)));
+    let failed = done(first.intent.settle(refund, RefundStatus::Failed));
+    assert_eq!(failed.intent.amount_refunded, 0);
+    assert_eq!(failed.entries, [(EntryKind::RefundFailed, 600)]);
+    let refund = failed.refund.expect("the refund has changed");
+    assert!(refund.failure_reason.is_some() && refund.settles_to.is_none());
+    refused(failed.intent.settle(refund, RefundStatus::Failed));
+}
+
+#[test]
+fn a_pending_refund_is_counted_and_its_success_moves_nothing_more() {
+    let mut paid = intent(Status::Succeeded);
+    paid.payment_method = Some("pm_card_pendingRefund".to_owned());
+    let first = done(paid.refund(None, None, &BTreeMap::new(), at()));
+    assert_eq!(first.intent.amount_refunded, 1000);
+    let refund = first.refund.expect("a refund is made");
+    assert_eq!(refund.status, RefundStatus::Pending);
+    let settled = done(first.intent.settle(refund, RefundStatus::Succeeded));
+    assert_eq!(settled.intent.amount_refunded, 1000);
+    assert!(settled.entries.is_empty());
+    let refund = settled.refund.expect("the refund has changed");
+    refused(settled.intent.settle(refund, RefundStatus::Pending));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{Error, EventRow, KeyRow, Page, Store, StoredAnswer};
 use crate::{
     command::PAYMENT_ID_METADATA_KEY,
     intent::{Change, Intent},
+    refund::RefundStatus,
 };
 
 const KEY_CONSTRAINT: &str = "idempotency_key_pkey";
@@ -46,10 +47,17 @@ WITH saved AS (
     FROM saved, unnest($24::text[], $25::bigint[]) WITH ORDINALITY AS entry (kind, amount, position)
     ORDER BY entry.position
 ), refunded AS (
-    INSERT INTO refund (id, payment_intent, charge, amount, currency, reason, metadata, created_at)
-    SELECT $26, saved.id, $10, $27, saved.currency, $28, $29, $23
+    INSERT INTO refund (
+        id, payment_intent, charge, amount, currency, reason, metadata, created_at, status
+      , failure_reason, settles_to
+    )
+    SELECT $26, saved.id, $34, $27, saved.currency, $28, $29, $23, $35, $36, $37
     FROM saved
     WHERE $26 IS NOT NULL
+    ON CONFLICT (id) DO UPDATE
+    SET status = EXCLUDED.status
+      , failure_reason = EXCLUDED.failure_reason
+      , settles_to = EXCLUDED.settles_to
 ), happened AS (
     INSERT INTO event (id, type, payment_intent, payment_id, body, created_at)
     SELECT happening.id, happening.type, saved.id, $22, happening.body::jsonb, $23
@@ -175,6 +183,10 @@ impl Store {
             .bind(event_kinds)
             .bind(event_bodies)
             .bind(urls)
+            .bind(refund.map(|refund| &*refund.charge))
+            .bind(refund.map(|refund| refund.status.as_str()))
+            .bind(refund.and_then(|refund| refund.failure_reason.as_deref()))
+            .bind(refund.and_then(|refund| refund.settles_to).map(RefundStatus::as_str))
             .fetch_one(&self.pool)
             .await;
         match saved {

@@ -52,6 +52,8 @@ pub(crate) struct PaymentSummary {
     voided_amount: i64,
     refunds: i64,
     refunded_amount: i64,
+    refund_failures: i64,
+    refund_failed_amount: i64,
     declines: i64,
     open: i64,
     open_amount: i64,
@@ -116,6 +118,9 @@ impl Store {
                       , count(*) FILTER (WHERE kind = 'captured') AS captures
                       , count(*) FILTER (WHERE kind = 'voided') AS voids
                       , count(*) FILTER (WHERE kind = 'refunded') AS refunds
+                      , COALESCE(sum(amount) FILTER (WHERE kind = 'refund_failed'), 0)
+                            AS refund_failed
+                      , count(*) FILTER (WHERE kind = 'refund_failed') AS refund_failures
                       , count(*) FILTER (WHERE kind = 'declined') AS declines
                  FROM ledger_entry
                  WHERE ($1::text IS NULL OR payment_id = $1)
@@ -132,6 +137,8 @@ impl Store {
                   , sum(voided)::bigint AS voided_amount
                   , sum(refunds)::bigint AS refunds
                   , sum(refunded)::bigint AS refunded_amount
+                  , sum(refund_failures)::bigint AS refund_failures
+                  , sum(refund_failed)::bigint AS refund_failed_amount
                   , sum(declines)::bigint AS declines
                   , COALESCE(sum(authorizations) FILTER (WHERE NOT ended), 0)::bigint AS open
                   , COALESCE(sum(authorized) FILTER (WHERE NOT ended), 0)::bigint AS open_amount

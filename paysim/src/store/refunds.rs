@@ -6,7 +6,21 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::{Error, Page, Store};
-use crate::intent::Refund;
+use crate::refund::{Refund, RefundStatus};
+
+/// Whose refunds are meant; everybody's by default.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct RefundFilter<'a> {
+    pub(crate) payment_intent: Option<&'a str>,
+    pub(crate) charge: Option<&'a str>,
+}
+
+/// The refund that waits longest for its last word.
+#[derive(Debug)]
+pub(crate) struct ToSettle {
+    pub(crate) id: String,
+    pub(crate) created_at: DateTime<Utc>,
+}
 
 #[derive(sqlx::FromRow)]
 struct RefundRow {
@@ -17,12 +31,22 @@ struct RefundRow {
     currency: String,
     reason: Option<String>,
     metadata: Json<BTreeMap<String, String>>,
+    status: String,
+    failure_reason: Option<String>,
+    settles_to: Option<String>,
     created_at: DateTime<Utc>,
 }
 
-impl From<RefundRow> for Refund {
-    fn from(row: RefundRow) -> Self {
-        Self {
+impl TryFrom<RefundRow> for Refund {
+    type Error = Error;
+
+    fn try_from(row: RefundRow) -> Result<Self, Error> {
+        let status = |text: &str, column| {
+            text.parse::<RefundStatus>().map_err(|_| Error::Corrupt { table: "refund", column })
+        };
+        Ok(Self {
+            status: status(&row.status, "status")?,
+            settles_to: row.settles_to.map(|text| status(&text, "settles_to")).transpose()?,
             id: row.id,
             payment_intent: row.payment_intent,
             charge: row.charge,
@@ -30,30 +54,47 @@ impl From<RefundRow> for Refund {
             currency: row.currency,
             reason: row.reason,
             metadata: row.metadata.0,
+            failure_reason: row.failure_reason,
             created_at: row.created_at,
-        }
+        })
     }
 }
 
 impl Store {
-    /// Newest first, of one intent or of all.
+    pub(crate) async fn refund_find(&self, id: &str) -> Result<Option<Refund>, Error> {
+        let row: Option<RefundRow> = sqlx::query_as(
+            "SELECT id, payment_intent, charge, amount, currency, reason, metadata, status
+                  , failure_reason, settles_to, created_at
+             FROM refund
+             WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(Refund::try_from).transpose()
+    }
+
+    /// Newest first.
     pub(crate) async fn refunds_list(
         &self,
-        payment_intent: Option<&str>,
+        filter: RefundFilter<'_>,
         page: &Page<'_>,
     ) -> Result<Vec<Refund>, Error> {
         let rows: Vec<RefundRow> = sqlx::query_as(
-            "SELECT id, payment_intent, charge, amount, currency, reason, metadata, created_at
+            "SELECT id, payment_intent, charge, amount, currency, reason, metadata, status
+                  , failure_reason, settles_to, created_at
              FROM refund
-             WHERE payment_intent = COALESCE($1, payment_intent)
-               AND id < COALESCE($2, 're_g')
-               AND id >= COALESCE($3, '')
-               AND created_at >= COALESCE($4, '-infinity')
-               AND created_at < COALESCE($5, 'infinity')
+             WHERE ($1::text IS NULL OR payment_intent = $1)
+               AND ($2::text IS NULL OR charge = $2)
+               AND id < COALESCE($3, 're_g')
+               AND id >= COALESCE($4, '')
+               AND created_at >= COALESCE($5, '-infinity')
+               AND created_at < COALESCE($6, 'infinity')
              ORDER BY id DESC
-             LIMIT $6",
+             LIMIT $7",
         )
-        .bind(payment_intent)
+        .bind(filter.payment_intent)
+        .bind(filter.charge)
         .bind(page.before)
         .bind(page.first_id("re"))
         .bind(page.from)
@@ -61,6 +102,19 @@ impl Store {
         .bind(page.rows_max)
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(Refund::from).collect())
+        rows.into_iter().map(Refund::try_from).collect()
+    }
+
+    pub(crate) async fn refund_to_settle(&self) -> Result<Option<ToSettle>, Error> {
+        let row: Option<(String, DateTime<Utc>)> = sqlx::query_as(
+            "SELECT id, created_at
+             FROM refund
+             WHERE settles_to IS NOT NULL
+             ORDER BY created_at
+             LIMIT 1",
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(id, created_at)| ToSettle { id, created_at }))
     }
 }

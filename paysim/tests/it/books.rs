@@ -39,6 +39,7 @@ async fn impossible_books_are_refused_by_name() {
     let network = Network::start().await;
     let intent = network.authorize("pay_1").await;
     network.post(&format!("/v1/payment_intents/{intent}/capture"), &[]).await.ok();
+    network.post("/v1/refunds", &[("payment_intent", &intent), ("amount", "1")]).await.ok();
     let mut connection = connect(&network).await;
     let entry = |kind: &str| {
         format!(
@@ -59,6 +60,9 @@ async fn impossible_books_are_refused_by_name() {
             "UPDATE payment_intent SET status = 'requires_capture'".to_owned(),
             "payment_intent_status_agrees_with_money",
         ),
+        ("UPDATE refund SET status = 'failed'".to_owned(), "refund_failure_has_reason"),
+        ("UPDATE refund SET status = 'pending'".to_owned(), "refund_pending_settles"),
+        ("UPDATE refund SET settles_to = 'pending'".to_owned(), "refund_settles_forward"),
         (entry("authorized"), "ledger_entry_authorized_once"),
         (entry("captured"), "ledger_entry_ended_once"),
         (entry("voided"), "ledger_entry_ended_once"),

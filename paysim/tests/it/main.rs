@@ -8,6 +8,7 @@ mod harness;
 mod idempotency;
 mod lifecycle;
 mod process;
+mod refunds;
 mod three_d_secure;
 mod webhooks;
 mod wire;
