@@ -1,7 +1,7 @@
 //! A simulated card network. It speaks Stripe's `PaymentIntents` API over HTTP, keeps a durable
-//! ledger of what a real network would have done, and goes wrong on demand: before the effect, after
-//! it, slowly, or not at all. The shop's books are judged by this ledger, so nothing here knows the
-//! shop's tables or crates.
+//! ledger of what a real network would have done, tells of it by signed webhooks, and goes wrong on
+//! demand: before the effect, after it, slowly, or not at all. The shop's books are judged by this
+//! ledger, so nothing here knows the shop's tables or crates.
 
 mod app;
 mod card;

@@ -32,10 +32,10 @@ Faults: KIND[:ms] with KIND one of timeout_before, timeout_after, error_before, 
   by seed:               --fault-seed 7 --fault-rate-percent 20
 
 What happens by itself, on demand:
-  an authorization lapses:    POST /authorizations/expire {\"payment_intent\"}
-  a refund gets its last word: POST /refunds/settle {\"refund\", \"status\"?: succeeded | failed}
-  and after --refund-settle-ms: pm_card_pendingRefund (pending, then succeeded), pm_card_refundFail
-                              (succeeded, then failed)
+  authorization lapses:  POST /authorizations/expire {\"payment_intent\"}
+  refund gets last word: POST /refunds/settle {\"refund\", \"status\"?: succeeded | failed}; by itself after
+                         --refund-settle-ms with pm_card_pendingRefund (pending, then succeeded) and
+                         pm_card_refundFail (succeeded, then failed)
 
 Events: GET /v1/events (?type=, ?created[gte]=), GET /v1/events/{id}; sent to each --webhook-url, signed
   in Stripe-Signature, again and again until it answers 2xx

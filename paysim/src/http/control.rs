@@ -1,6 +1,6 @@
 //! The network's own endpoints, which Stripe does not have: the ledger, faults to arm,
-//! what happens to payments by itself, health. They
-//! ask for no key; whoever reaches this process is its operator.
+//! what otherwise happens to payments by itself, health. They ask for no key; whoever reaches this
+//! process is its operator.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{
     Client, StatusCode,
     header::{CONTENT_TYPE, HeaderName},
-    redirect,
+    redirect, retry,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,6 +24,8 @@ use crate::{
 };
 
 const TRIES_AT_ONCE_MAX: usize = 16;
+/// A retry's pause is at its longest by then.
+const DOUBLINGS_MAX: u32 = 20;
 const RETRY_MAX: TimeDelta = TimeDelta::minutes(1);
 /// Stripe gives up after three days.
 const LIFETIME: TimeDelta = TimeDelta::days(3);
@@ -66,6 +68,8 @@ impl Courier {
             .user_agent("paysim")
             .timeout(timeout)
             .redirect(redirect::Policy::none())
+            // The queue decides on trying again.
+            .retry(retry::never())
             .build()
             .context("no HTTP client for deliveries")?;
         Ok(Some(Arc::new(Self {
@@ -180,19 +184,19 @@ impl Courier {
         let answer = self.post(&due, fault.filter(|_| due.attempts == 1)).await;
         let store = &self.app.store;
         let now = Utc::now();
+        let next_at = next_try(self.retry_ms, due.attempts, due.created_at, now);
         let accounted = match answer {
             Ok(status) if status.is_success() => {
                 store.delivery_done(due.id, status.as_u16(), now).await
             }
             Ok(status) => {
                 let error = format!("the endpoint answered {status}");
-                let next_at = self.next_try(&due, now);
                 store.delivery_failed(due.id, Some(status.as_u16()), &error, next_at).await
             }
             Err(error) => {
                 let error: String =
                     chain_text(&error.without_url()).chars().take(ERROR_CHARS_MAX).collect();
-                store.delivery_failed(due.id, None, &error, self.next_try(&due, now)).await
+                store.delivery_failed(due.id, None, &error, next_at).await
             }
         };
         if let Err(error) = accounted {
@@ -227,13 +231,19 @@ impl Courier {
             .body(due.body.clone());
         Ok(request.send().await?.status())
     }
+}
 
-    fn next_try(&self, due: &Due, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let doublings = u32::try_from(due.attempts - 1).unwrap_or_default().min(20);
-        let pause = Duration::from_millis(self.retry_ms.saturating_mul(1 << doublings));
-        let pause = TimeDelta::from_std(pause).unwrap_or(RETRY_MAX).min(RETRY_MAX);
-        (now + pause < due.created_at + LIFETIME).then_some(now + pause)
-    }
+/// When a delivery that failed for the `attempts`-th time is tried next; never, once it is too old.
+fn next_try(
+    retry_ms: u64,
+    attempts: i32,
+    created_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let doublings = u32::try_from(attempts - 1).unwrap_or_default().min(DOUBLINGS_MAX);
+    let pause = Duration::from_millis(retry_ms.saturating_mul(1 << doublings));
+    let pause = TimeDelta::from_std(pause).unwrap_or(RETRY_MAX).min(RETRY_MAX);
+    Some(now + pause).filter(|next_at| *next_at < created_at + LIFETIME)
 }
 
 /// What a delivery met before its first try.
@@ -242,4 +252,23 @@ enum Met {
     Send(Option<DeliveryFault>),
     /// It stays here, for a while or for good.
     Kept,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_end_after_three_days() {
+        let created_at = DateTime::UNIX_EPOCH;
+        let pause_ms = |attempts, now| {
+            let next_at = next_try(1_000, attempts, created_at, now);
+            next_at.map(|next_at| (next_at - now).num_milliseconds())
+        };
+        let pauses: Vec<_> = [1, 2, 3, 6, 7, 100].map(|n| pause_ms(n, created_at)).into();
+        let expected = [1_000, 2_000, 4_000, 32_000, 60_000, 60_000].map(Some);
+        assert_eq!(pauses, expected);
+        assert!(pause_ms(100, created_at + TimeDelta::hours(71)).is_some());
+        assert_eq!(pause_ms(100, created_at + TimeDelta::hours(72)), None);
+    }
 }

@@ -47,6 +47,12 @@ async fn impossible_books_are_refused_by_name() {
              VALUES ('{intent}', '{kind}', 1000, 'eur', '{{}}', now())",
         )
     };
+    let delivery = |columns: &str, values: &str| {
+        format!(
+            "INSERT INTO webhook_delivery (event, url, due_at, created_at, {columns}) \
+             SELECT min(id), 'http://shop.example/', now(), now(), {values} FROM event",
+        )
+    };
     for (sql, constraint) in [
         (
             "UPDATE payment_intent SET amount_captured = 1001".to_owned(),
@@ -63,6 +69,10 @@ async fn impossible_books_are_refused_by_name() {
         ("UPDATE refund SET status = 'failed'".to_owned(), "refund_failure_has_reason"),
         ("UPDATE refund SET status = 'pending'".to_owned(), "refund_pending_settles"),
         ("UPDATE refund SET settles_to = 'pending'".to_owned(), "refund_settles_forward"),
+        (delivery("state", "'lost'"), "webhook_delivery_lost_on_purpose"),
+        (delivery("state", "'delivered'"), "webhook_delivery_delivered_has_time"),
+        (delivery("fault", "'melt'"), "webhook_delivery_fault_known"),
+        (delivery("resent, fault", "true, 'delay'"), "webhook_delivery_resent_is_faultless"),
         (entry("authorized"), "ledger_entry_authorized_once"),
         (entry("captured"), "ledger_entry_ended_once"),
         (entry("voided"), "ledger_entry_ended_once"),

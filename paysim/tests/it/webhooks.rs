@@ -52,6 +52,23 @@ async fn a_delivery_is_tried_again_and_signed_anew_until_it_is_taken() {
 }
 
 #[tokio::test]
+async fn a_silent_endpoint_has_at_most_sixteen_tries_open() {
+    let endpoint = Endpoint::start(&[NEVER; 20]).await;
+    let network = Network::start_with(|config| {
+        endpoint.configure(config);
+        config.webhooks.timeout_ms = 60_000;
+    })
+    .await;
+    for _ in 0..20 {
+        network.post("/v1/payment_intents", BARE).await.ok();
+    }
+    endpoint.received_count(16).await;
+    let queue = deliveries(&network, &[]).await;
+    let open = queue.iter().filter(|delivery| delivery["attempts"] == 1).count();
+    assert_eq!((open, queue.len()), (16, 20));
+}
+
+#[tokio::test]
 async fn every_endpoint_is_told() {
     let (first, second) = (Endpoint::start(&[]).await, Endpoint::start(&[]).await);
     let network = Network::start_with(|config| {
