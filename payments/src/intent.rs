@@ -1,49 +1,9 @@
-//! The provider's objects as this shop sees them: intents and refunds, already validated. How they
-//! are read from JSON stands in `wire`.
-
-use std::fmt;
+//! The provider's payments as this shop sees them, already validated. How they are read from JSON
+//! stands in `wire`.
 
 use domain::{Attempt, Money, PaymentId};
 
-/// The longest id of an intent, in characters.
-const INTENT_ID_CHARS_MAX: usize = 255;
-
-/// Why a text is no id of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a PaymentIntent's id is `pi_` and up to {INTENT_ID_CHARS_MAX} letters, digits and underscores"
-)]
-pub struct InvalidIntentId;
-
-/// The provider's id of a `PaymentIntent`. It becomes part of URLs, so only plain characters pass.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IntentId(String);
-
-impl IntentId {
-    /// The id as the provider writes it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for IntentId {
-    type Error = InvalidIntentId;
-
-    fn try_from(text: String) -> Result<Self, InvalidIntentId> {
-        let rest = text.strip_prefix("pi_").ok_or(InvalidIntentId)?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if rest.is_empty() || text.len() > INTENT_ID_CHARS_MAX || !rest.bytes().all(plain) {
-            return Err(InvalidIntentId);
-        }
-        Ok(Self(text))
-    }
-}
-
-impl fmt::Display for IntentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::IntentId;
 
 /// What an intent is for. Each attempt at a payment has its own intent, and every answer about that
 /// intent is held against these three.
@@ -134,19 +94,4 @@ pub enum RefundStatus {
     Failed,
     /// Called off; the money is ours again.
     Canceled,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_that_could_bend_a_url_is_refused() {
-        for bad in ["", "pi_", "ch_1", "pi_1/capture", "pi_1?x", "pi_..", "pi_é", "pi_1\r\n"] {
-            assert_eq!(IntentId::try_from(bad.to_owned()), Err(InvalidIntentId), "{bad:?}");
-        }
-        assert!(IntentId::try_from(format!("pi_{}", "1".repeat(300))).is_err());
-        let good = IntentId::try_from("pi_3Mtw_abc".to_owned()).expect("a plain id");
-        assert_eq!(good.to_string(), "pi_3Mtw_abc");
-    }
 }

@@ -13,8 +13,9 @@
 //! is retried or looked up, never taken for a no: the money may have moved.
 //!
 //! [`Stripe`] has the plain calls. Its `settle_…` methods build on them what a step of a checkout
-//! needs: they act, look again after an unknown, and answer only what is certain. Nothing here knows
-//! the database or the workflow engine, and nothing here waits and tries again by itself.
+//! needs: they act, look again after an unknown, and answer only what is certain. [`webhook`] tells the
+//! provider's events from anybody else's. Nothing here knows the database or the workflow engine, and
+//! nothing here waits and tries again by itself.
 //!
 //! For `https` the process needs a TLS crypto provider. Installing one is global, so it is left to the
 //! binary: `rustls::crypto::ring::default_provider().install_default()` before [`Stripe::new`].
@@ -25,14 +26,17 @@ use std::time::Duration;
 mod calls;
 mod client;
 mod error;
+mod id;
 mod intent;
 mod settle;
+pub mod webhook;
 mod wire;
 
 pub use self::{
     client::{Config, SetupError, Stripe},
     error::{Doubt, Error},
-    intent::{Charge, Intent, IntentId, IntentStatus, InvalidIntentId, Refund, RefundStatus},
+    id::{EventId, IntentId, InvalidEventId, InvalidIntentId, InvalidRefundId, RefundId},
+    intent::{Charge, Intent, IntentStatus, Refund, RefundStatus},
 };
 
 /// The version of the provider's API whose answers this client reads. Sent with each call, so that

@@ -6,3 +6,4 @@ mod fixtures;
 mod provider;
 mod secrets;
 mod settle;
+mod webhook;
