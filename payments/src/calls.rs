@@ -1,14 +1,13 @@
-//! The calls themselves, one request each: what is sent, under which idempotency key, and how the
+//! The calls about intents, one request each: what is sent, under which idempotency key, and how the
 //! answer is held against what was asked. What to do about an answer is decided in `settle`.
 
 use std::time::Duration;
 
-use domain::{Currency, Money, PaymentId, PaymentMethod};
-use url::form_urlencoded::byte_serialize;
+use domain::{Currency, PaymentId, PaymentMethod};
 
 use crate::{
     CREATE_KEYS_MAX, Charge, Doubt, Error, INTENTS_FOUND_MAX, Intent, IntentId, IntentStatus,
-    Refund, Stripe, client::Answer, wire,
+    Stripe, client::Answer, wire,
 };
 
 const INTENTS: &str = "v1/payment_intents";
@@ -97,50 +96,6 @@ impl Stripe {
         retry: u32,
     ) -> Result<Intent, Error> {
         self.step("cancel", id, charge, retry, &[]).await
-    }
-
-    /// Pays back all or a part of a captured intent, once for each `reference`.
-    pub async fn refund(
-        &self,
-        id: &IntentId,
-        charge: &Charge,
-        amount: Money,
-        reference: &str,
-    ) -> Result<Refund, Error> {
-        // A key is a header, so whatever the reference is made of must become plain.
-        let reference_plain: String = byte_serialize(reference.as_bytes()).collect();
-        let key = key(charge, &format!("refund/{reference_plain}"), 0);
-        self.refund_under(&key, id, charge, amount, reference).await
-    }
-
-    pub(crate) async fn refund_under(
-        &self,
-        key: &str,
-        id: &IntentId,
-        charge: &Charge,
-        amount: Money,
-        reference: &str,
-    ) -> Result<Refund, Error> {
-        const CALL: &str = "refund";
-        if amount.currency() != charge.amount.currency() {
-            return Err(unsupported(CALL, amount.currency()));
-        }
-        let form = [
-            ("payment_intent", id.to_string()),
-            ("amount", amount.minor().to_string()),
-            ("metadata[payment_id]", charge.payment.to_string()),
-            ("metadata[attempt]", charge.attempt.to_string()),
-            ("metadata[reference]", reference.to_owned()),
-        ];
-        let answer = self.post(CALL, "v1/refunds", key, &form).await?;
-        let found = wire::refund(&answer.body).map_err(|why| self.unreadable(CALL, why))?;
-        match () {
-            () if found.intent != *id => Err(Error::unknown(CALL, Doubt::Mismatch("intent"))),
-            () if found.refund.amount != amount => {
-                Err(Error::unknown(CALL, Doubt::Mismatch("amount")))
-            }
-            () => Ok(found.refund),
-        }
     }
 
     /// The intent as it is now. What it is for is not checked, for that is what the caller asks.
@@ -248,7 +203,7 @@ pub(crate) fn held_to(
     }
 }
 
-fn unsupported(call: &'static str, currency: Currency) -> Error {
+pub(crate) fn unsupported(call: &'static str, currency: Currency) -> Error {
     Error::Refused {
         call,
         code: "currency_unsupported".to_owned(),

@@ -69,29 +69,3 @@ impl IntentStatus {
         }
     }
 }
-
-/// Money on its way back to the customer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refund {
-    /// The provider's id.
-    pub id: String,
-    /// How much goes back.
-    pub amount: Money,
-    /// How far it is.
-    pub status: RefundStatus,
-}
-
-/// How far a refund is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefundStatus {
-    /// Accepted; the provider carries it out.
-    Pending,
-    /// The customer must act before the money can arrive.
-    RequiresAction,
-    /// Handed to the card network.
-    Succeeded,
-    /// It did not work; the money is ours again.
-    Failed,
-    /// Called off; the money is ours again.
-    Canceled,
-}

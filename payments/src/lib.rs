@@ -28,7 +28,9 @@ mod client;
 mod error;
 mod id;
 mod intent;
+mod refund;
 mod settle;
+mod settle_refund;
 pub mod webhook;
 mod wire;
 
@@ -36,7 +38,9 @@ pub use self::{
     client::{Config, SetupError, Stripe},
     error::{Doubt, Error},
     id::{EventId, IntentId, InvalidEventId, InvalidIntentId, InvalidRefundId, RefundId},
-    intent::{Charge, Intent, IntentStatus, Refund, RefundStatus},
+    intent::{Charge, Intent, IntentStatus},
+    refund::{Refund, RefundStatus},
+    settle_refund::RefundOutcome,
 };
 
 /// The version of the provider's API whose answers this client reads. Sent with each call, so that
@@ -53,3 +57,12 @@ pub const KEY_LIFETIME: Duration = Duration::from_hours(24);
 pub const CREATE_KEYS_MAX: u32 = 4;
 /// The most intents one look-up by payment reads; there are at most [`domain::payment::ATTEMPTS_MAX`].
 pub const INTENTS_FOUND_MAX: usize = 20;
+/// The most refunds on one page of an intent's.
+pub const REFUND_PAGE: usize = 100;
+/// The most such pages that are read. An intent with more was not paid back by us.
+pub const REFUND_PAGES_MAX: usize = 5;
+/// The most keys that one refund goes through. Each was used up by a stored failure of the provider.
+pub const REFUND_KEYS_MAX: u32 = 4;
+/// The longest reference of a refund that [`Stripe::settle_refund`] makes. Escaped, and with all that
+/// stands around it, it must fit into the 255 characters of a key.
+pub const REFERENCE_CHARS_MAX: usize = 60;

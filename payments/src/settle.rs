@@ -110,7 +110,7 @@ impl Stripe {
         let key = key(charge, "undo", retry);
         match self.refund_under(&key, id, charge, amount, "undo").await {
             // Pending is the provider's promise; should it break it, it says so by an event days later.
-            Ok(refund) => match refund.status {
+            Ok((refund, _)) => match refund.status {
                 RefundStatus::Succeeded | RefundStatus::Pending => Ok(VoidOutcome::Refunded),
                 RefundStatus::RequiresAction | RefundStatus::Failed | RefundStatus::Canceled => {
                     Err(unsettled("refund", intent, None))

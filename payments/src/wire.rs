@@ -7,13 +7,23 @@ use domain::{Money, PaymentId};
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use crate::{Charge, Intent, IntentId, IntentStatus, Refund, RefundStatus};
+use crate::{Charge, Intent, IntentStatus};
+
+mod refund;
+
+pub(crate) use self::refund::{refund, refunds};
 
 /// The longest code of a refusal that is passed on.
 const CODE_CHARS_MAX: usize = 64;
 
 /// Why an answer cannot be understood. It may quote the answer, so it is scrubbed before it is shown.
 pub(crate) struct Unreadable(pub(crate) String);
+
+/// A part of a list.
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) has_more: bool,
+}
 
 impl Unreadable {
     fn because(reason: impl fmt::Display) -> Self {
@@ -84,31 +94,12 @@ struct RawError {
     error: RawRefusal,
 }
 
+/// A list or what a search found.
 #[derive(Deserialize)]
-struct RawSearch {
+struct RawPage<T> {
     object: String,
-    data: Vec<RawIntent>,
+    data: Vec<T>,
     has_more: bool,
-}
-
-#[derive(Deserialize)]
-struct RawRefund {
-    object: String,
-    id: String,
-    amount: i64,
-    currency: String,
-    payment_intent: String,
-    status: RawRefundStatus,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawRefundStatus {
-    Pending,
-    RequiresAction,
-    Succeeded,
-    Failed,
-    Canceled,
 }
 
 /// The body of a refusal. Whether it is one that counts is decided by its `kind`.
@@ -119,40 +110,18 @@ pub(crate) struct Refusal {
     pub(crate) intent: Option<Intent>,
 }
 
-/// A refund, and the intent it says it pays back.
-pub(crate) struct RefundOf {
-    pub(crate) intent: IntentId,
-    pub(crate) refund: Refund,
-}
-
 pub(crate) fn intent(body: &[u8]) -> Result<Intent, Unreadable> {
     json::<RawIntent>(body)?.try_into()
 }
 
 /// All intents that a search found; a second page would be more than one payment can have.
 pub(crate) fn intents(body: &[u8]) -> Result<Vec<Intent>, Unreadable> {
-    let found: RawSearch = json(body)?;
+    let found: RawPage<RawIntent> = json(body)?;
     expect_object(&found.object, "search_result")?;
     if found.has_more {
         return Err(Unreadable::because("more intents than one payment can have"));
     }
     found.data.into_iter().map(Intent::try_from).collect()
-}
-
-pub(crate) fn refund(body: &[u8]) -> Result<RefundOf, Unreadable> {
-    let raw: RawRefund = json(body)?;
-    expect_object(&raw.object, "refund")?;
-    let status = match raw.status {
-        RawRefundStatus::Pending => RefundStatus::Pending,
-        RawRefundStatus::RequiresAction => RefundStatus::RequiresAction,
-        RawRefundStatus::Succeeded => RefundStatus::Succeeded,
-        RawRefundStatus::Failed => RefundStatus::Failed,
-        RawRefundStatus::Canceled => RefundStatus::Canceled,
-    };
-    Ok(RefundOf {
-        intent: raw.payment_intent.try_into().map_err(Unreadable::because)?,
-        refund: Refund { id: word(raw.id), amount: money(raw.amount, &raw.currency)?, status },
-    })
 }
 
 pub(crate) fn refusal(body: &[u8]) -> Result<Refusal, Unreadable> {
@@ -200,6 +169,21 @@ impl TryFrom<RawIntent> for Intent {
         let id = raw.id.try_into().map_err(Unreadable::because)?;
         Ok(Self { id, charge, status, captured_minor })
     }
+}
+
+/// A page of a list, each of whose items can be read. One without items leads nowhere further.
+fn page<Raw, T>(body: &[u8]) -> Result<Page<T>, Unreadable>
+where
+    Raw: DeserializeOwned,
+    T: TryFrom<Raw, Error = Unreadable>,
+{
+    let RawPage::<Raw> { object, data, has_more } = json(body)?;
+    expect_object(&object, "list")?;
+    if has_more && data.is_empty() {
+        return Err(Unreadable::because("an empty page with another one behind it"));
+    }
+    let items: Result<_, _> = data.into_iter().map(T::try_from).collect();
+    Ok(Page { items: items?, has_more })
 }
 
 fn expect_object(found: &str, wanted: &str) -> Result<(), Unreadable> {

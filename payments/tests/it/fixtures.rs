@@ -119,6 +119,19 @@ pub(crate) fn refund(status: &str) -> Value {
     })
 }
 
+/// A refund that carries a reference of ours.
+pub(crate) fn referenced(id: &str, reference: &str, status: &str) -> Value {
+    let mut refund = refund(status);
+    refund["id"] = json!(id);
+    refund["metadata"] = json!({"attempt": "1", "payment_id": PAYMENT, "reference": reference});
+    refund
+}
+
+/// A page of a list.
+pub(crate) fn listed(items: &[Value], has_more: bool) -> Value {
+    json!({"object": "list", "data": items, "has_more": has_more, "url": "/v1/refunds"})
+}
+
 pub(crate) fn found(intents: &[Value]) -> Value {
     json!({"object": "search_result", "data": intents, "has_more": false, "url": "/v1/payment_intents/search"})
 }

@@ -4,6 +4,7 @@ mod calls;
 mod doubts;
 mod fixtures;
 mod provider;
+mod refunds;
 mod secrets;
 mod settle;
 mod webhook;
