@@ -10,7 +10,7 @@ use crate::{
     Stripe, client::Answer, wire,
 };
 
-const INTENTS: &str = "v1/payment_intents";
+pub(crate) const INTENTS: &str = "v1/payment_intents";
 /// Currencies whose minor unit the provider counts otherwise than ISO 4217 does. Selling in one of
 /// them would charge a hundredth or a hundredfold, so it is refused before anything is asked.
 const OTHER_MINOR_UNITS: [&str; 3] = ["ISK", "MGA", "UGX"];

@@ -226,7 +226,7 @@ impl Stripe {
 
     /// What of the provider's text is passed on: no key, and not all of a long one. In this order, or
     /// the cut could leave most of a key.
-    fn scrub(&self, text: &str) -> String {
+    pub(crate) fn scrub(&self, text: &str) -> String {
         let clean = text.replace(&self.inner.api_key, "[api key]");
         clean.chars().take(TEXT_CHARS_MAX).collect()
     }

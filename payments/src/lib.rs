@@ -28,6 +28,7 @@ mod client;
 mod error;
 mod id;
 mod intent;
+mod list;
 mod refund;
 mod settle;
 mod settle_refund;
@@ -39,6 +40,7 @@ pub use self::{
     error::{Doubt, Error},
     id::{EventId, IntentId, InvalidEventId, InvalidIntentId, InvalidRefundId, RefundId},
     intent::{Charge, Intent, IntentStatus},
+    list::{Listed, Page, Whose},
     refund::{Refund, RefundStatus},
     settle_refund::RefundOutcome,
 };
@@ -57,6 +59,9 @@ pub const KEY_LIFETIME: Duration = Duration::from_hours(24);
 pub const CREATE_KEYS_MAX: u32 = 4;
 /// The most intents one look-up by payment reads; there are at most [`domain::payment::ATTEMPTS_MAX`].
 pub const INTENTS_FOUND_MAX: usize = 20;
+/// The most intents on one page of [`Stripe::list`]. Strangers may be large, and all must fit into
+/// [`ANSWER_BYTES_MAX`].
+pub const INTENT_PAGE: usize = 20;
 /// The most refunds on one page of an intent's.
 pub const REFUND_PAGE: usize = 100;
 /// The most such pages that are read. An intent with more was not paid back by us.

@@ -9,9 +9,13 @@ use url::Url;
 
 use crate::{Charge, Intent, IntentStatus};
 
+mod list;
 mod refund;
 
-pub(crate) use self::refund::{refund, refunds};
+pub(crate) use self::{
+    list::listed,
+    refund::{refund, refunds},
+};
 
 /// The longest code of a refusal that is passed on.
 const CODE_CHARS_MAX: usize = 64;

@@ -3,6 +3,7 @@
 mod calls;
 mod doubts;
 mod fixtures;
+mod list;
 mod provider;
 mod refunds;
 mod secrets;
