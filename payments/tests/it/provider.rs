@@ -140,6 +140,11 @@ impl Provider {
         state.requests.clone()
     }
 
+    /// What was asked up to now, whatever is left of the script.
+    pub(crate) fn heard(&self) -> Vec<Request> {
+        self.state.lock().expect("no test panics while holding it").requests.clone()
+    }
+
     /// The idempotency keys of all requests, `none` for those without.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.requests().iter().map(|request| request.key().to_owned()).collect()
