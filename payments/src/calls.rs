@@ -21,8 +21,8 @@ impl Stripe {
     /// However often this is repeated, and by however many processes, it gives the same intent: were
     /// there two, both could be confirmed. The next key is used only after the provider repeated a
     /// failure that it stored under the one before. A stored answer never changes, so all callers come
-    /// to the same first key that has an intent. Stored answers last for [`crate::KEY_LIFETIME`], and
-    /// an attempt that is older must not be created again.
+    /// to the same first key that has an intent. All this holds for [`crate::KEY_LIFETIME`]: who cannot
+    /// tell that the attempt is younger calls [`Stripe::settle_creation`].
     pub async fn create(&self, charge: &Charge, method: &PaymentMethod) -> Result<Intent, Error> {
         const CALL: &str = "create";
         let currency = charge.amount.currency();

@@ -53,8 +53,10 @@ pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The longest a look-up may take that follows at once on an unknown outcome.
 pub const LOOK_AGAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the provider remembers an idempotency key. After this, repeating a `create` makes a second
-/// intent, so no attempt may be begun again when it is older.
+/// intent, so [`Stripe::settle_creation`] begins no attempt again that is older.
 pub const KEY_LIFETIME: Duration = Duration::from_hours(24);
+/// How much earlier a key counts as forgotten: clocks differ, and a call takes its time.
+pub const KEY_MARGIN: Duration = Duration::from_mins(15);
 /// The most keys that one `create` goes through. Each was used up by a stored failure of the provider.
 pub const CREATE_KEYS_MAX: u32 = 4;
 /// The most intents one look-up by payment reads; there are at most [`domain::payment::ATTEMPTS_MAX`].

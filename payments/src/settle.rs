@@ -2,19 +2,62 @@
 //! certain. Each method may be repeated at will. None waits or loops: with an unknown outcome it
 //! returns, and whoever calls tries again later, counting `retry` up from 0.
 
-use domain::{Authorization, AuthorizeOutcome, CaptureOutcome, Money, VoidOutcome};
+use std::time::Duration;
+
+use domain::{Authorization, AuthorizeOutcome, CaptureOutcome, Money, PaymentMethod, VoidOutcome};
 
 use crate::{
-    Charge, Doubt, Error, Intent, IntentId, IntentStatus, LOOK_AGAIN_TIMEOUT, RefundStatus, Stripe,
+    Charge, Doubt, Error, Intent, IntentId, IntentStatus, KEY_LIFETIME, KEY_MARGIN,
+    LOOK_AGAIN_TIMEOUT, RefundStatus, Stripe,
     calls::{held_to, key},
 };
 
 /// The authorization ran out; the provider may say so while the intent still looks capturable.
 const EXPIRED: &str = "charge_expired_for_capture";
+/// Ours, for an attempt that can neither be begun again nor be found.
+const ATTEMPT_TOO_OLD: &str = "attempt_too_old";
 /// There is nothing left to pay back.
 const ALREADY_REFUNDED: &str = "charge_already_refunded";
 
 impl Stripe {
+    /// Makes or finds the intent of an attempt that was begun `age` ago, which is when its `create` was
+    /// first about to be sent, as our own books tell it.
+    ///
+    /// While the provider surely remembers the attempt's keys, this is [`Stripe::create`]. After that the
+    /// same request would make a second intent beside the first, so it is never sent again: the intent is
+    /// looked for by what it carries, and an attempt without one is refused. A search lags, so an intent
+    /// may exist for all that, but not one that can take money: it was not made known to us, so it
+    /// was not confirmed, and from here on it never is. Paying then takes another attempt.
+    pub async fn settle_creation(
+        &self,
+        charge: &Charge,
+        method: &PaymentMethod,
+        age: Duration,
+    ) -> Result<Intent, Error> {
+        const CALL: &str = "create";
+        if age < KEY_LIFETIME.saturating_sub(KEY_MARGIN) {
+            return self.create(charge, method).await;
+        }
+        let intents = self.find(charge.payment).await?;
+        let mut ours = intents.into_iter().filter(|found| found.charge.attempt == charge.attempt);
+        match (ours.next(), ours.next()) {
+            (Some(found), None) => {
+                // What a search shows is as old as its index.
+                let now = self.retrieve(&found.id).await?;
+                held_to(CALL, &now, Some(&found.id), charge)?;
+                Ok(now)
+            }
+            (Some(_), Some(_)) => Err(Error::unknown(CALL, Doubt::Mismatch("number of intents"))),
+            (None, _) => Err(Error::Refused {
+                call: CALL,
+                code: ATTEMPT_TOO_OLD.to_owned(),
+                message: "its keys may be forgotten, so the provider was not asked to".to_owned(),
+                card_error: false,
+                intent: None,
+            }),
+        }
+    }
+
     /// Brings an intent, as created or as last seen, to a definite authorization outcome. An error is
     /// either unknown, or a refusal after which the intent was seen to be untouched.
     pub async fn settle_authorization(

@@ -1,6 +1,7 @@
 //! The client against a scripted provider on a real socket, and against two that are programs.
 
 mod calls;
+mod creation;
 mod doubts;
 mod fixtures;
 mod list;
