@@ -32,7 +32,7 @@ pub(super) struct World {
     pub(super) stripe: Stripe,
     url: Url,
     provider: Option<Provider>,
-    _network: Option<Network>,
+    network: Option<Network>,
 }
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
             Kind::Localstripe => localstripe().await.url.clone(),
         };
         let stripe = Stripe::new(config(url.clone())).expect("a client");
-        Self { kind, stripe, url, provider, _network: network }
+        Self { kind, stripe, url, provider, network }
     }
 
     pub(super) async fn created(&self, method: &str) -> Intent {
@@ -119,13 +119,27 @@ impl World {
         }
     }
 
-    /// Has events sent to `receiver`.
-    pub(super) async fn subscribe(&self, receiver: &Provider, secret: &str) {
-        assert_eq!(self.kind, Kind::Localstripe, "nobody else sends events");
-        let url = self.url.join("_config/webhooks/it").expect("a URL");
-        let form = [("url", receiver.url.as_str()), ("secret", secret)];
-        let answer = Client::new().post(url).form(&form).send().await.expect("an answer");
-        assert!(answer.status().is_success());
+    /// The same kind of provider, which sends its events to `receiver`.
+    pub(super) async fn telling(mut self, receiver: &Provider, secret: &str) -> Self {
+        match self.kind {
+            Kind::Scripted => panic!("it sends no events"),
+            Kind::Paysim => {
+                let network = Network::start(|config| {
+                    config.webhooks.urls = vec![receiver.url.to_string()];
+                    config.webhooks.secret = Some(secret.to_owned());
+                });
+                let network = self.network.insert(network.await);
+                self.url = network.url.clone();
+                self.stripe = Stripe::new(config(network.url.clone())).expect("a client");
+            }
+            Kind::Localstripe => {
+                let url = self.url.join("_config/webhooks/it").expect("a URL");
+                let form = [("url", receiver.url.as_str()), ("secret", secret)];
+                let answer = Client::new().post(url).form(&form).send().await.expect("an answer");
+                assert!(answer.status().is_success());
+            }
+        }
+        self
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)]) -> Value {
