@@ -6,6 +6,7 @@
 //! `reserve.rs` and `resolve.rs` decide it together. `shards.rs` knows which database keeps which SKU.
 
 mod hold;
+mod part;
 mod queue;
 mod receipt;
 mod reserve;
@@ -20,9 +21,10 @@ use futures::future::{join_all, try_join_all};
 
 pub use self::{
     hold::Hold,
+    part::{Part, StockUrls},
     queue::Served,
     receipt::{Level, Receipt, Received, book, level, receive},
-    shards::{Part, Places, Shards, StockUrls},
+    shards::{Places, Shards},
 };
 use self::{queue::Queue, reserve::Reserve, resolve::Resolve};
 use crate::Error;

@@ -7,8 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fmt,
-    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,98 +21,14 @@ use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::hold::{self, Hold};
+use super::{
+    hold::{self, Hold},
+    part::{self, Part, StockUrls},
+};
 use crate::{Error, PoolConnection, said};
 
-/// The most databases that stock is split over.
-const PARTS_MAX: usize = 64;
 /// How long somebody who only wants to look waits for one database.
 const LOOK_LIMIT: Duration = Duration::from_millis(500);
-
-/// The addresses of the databases that stock is split over, in order; none if it is kept in the shop's
-/// own. Written as one line, separated by commas. They are never printed.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct StockUrls(Vec<String>);
-
-impl StockUrls {
-    /// Each address.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
-}
-
-impl fmt::Debug for StockUrls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StockUrls({})", self.0.len())
-    }
-}
-
-impl FromStr for StockUrls {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let urls: Vec<String> =
-            text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Into::into).collect();
-        if urls.len() > PARTS_MAX {
-            return Err(format!("stock is split over at most {PARTS_MAX} databases"));
-        }
-        for (number, url) in urls.iter().enumerate() {
-            if urls[..number].contains(url) {
-                return Err(format!("address {} stands there twice", number + 1));
-            }
-            url.parse::<PgConnectOptions>()
-                .map_err(|error| format!("address {} is none: {error}", number + 1))?;
-        }
-        Ok(Self(urls))
-    }
-}
-
-/// Which of how many parts of the stock a database holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
-    number: usize,
-    parts: usize,
-}
-
-impl Part {
-    /// What people call it.
-    pub fn name(self) -> String {
-        match self.parts {
-            1 => "the stock".to_owned(),
-            parts => format!("part {} of {parts} of the stock", self.number + 1),
-        }
-    }
-
-    /// Its number, from 0.
-    pub(super) fn number(self) -> usize {
-        self.number
-    }
-
-    /// Whether there are others.
-    pub fn of_several(self) -> bool {
-        self.parts > 1
-    }
-
-    /// Compares with what the database says of itself, if it says anything. That it says otherwise is
-    /// trouble of this process, which another may not have.
-    pub(super) async fn verify(self, conn: &mut PgConnection) -> Result<(), Error> {
-        let said =
-            sqlx::query!("SELECT number, parts FROM stock_part").fetch_optional(conn).await?;
-        let Some(said) = said else { return Ok(()) };
-        if said.number == Some(index(self.number)) && said.parts == index(self.parts) {
-            return Ok(());
-        }
-        let holds = said.number.map_or_else(
-            || format!("none of {} parts of the stock", said.parts),
-            |number| format!("part {} of {} of the stock", number + 1, said.parts),
-        );
-        Err(Error::Unavailable(format!(
-            "a database holds {holds}, and is given as {}: INVENTORY_DATABASE_URLS must name the same \
-             databases in the same order for every process",
-            self.name(),
-        )))
-    }
-}
 
 /// The databases that some SKUs' stock is kept in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +61,7 @@ impl Shards {
     /// Stock split over these databases in this order, or kept in the shop's own if there are none.
     /// Connects when it must.
     pub fn open(shop: &PgPool, urls: &StockUrls, connections_max: u32) -> Result<Self, Error> {
-        let parts = urls.0.len();
+        let parts = urls.iter().count();
         if parts == 0 {
             return Ok(Self::one(shop.clone()));
         }
@@ -162,12 +76,12 @@ impl Shards {
     pub async fn claim(&self, shop: &PgPool) -> Result<(), Error> {
         for Shard { part, pool, .. } in &*self.0 {
             let mut conn = pool.acquire().await?;
-            claim(&mut conn, Some(index(part.number)), index(part.parts)).await?;
+            part.claim(&mut conn).await?;
             part.verify(&mut conn).await?;
         }
-        let parts = index(self.0.len());
-        let said = claim(&mut *shop.acquire().await?, None, parts).await?;
-        if said == parts {
+        let parts = self.0.len();
+        let said = part::claim_none(&mut *shop.acquire().await?, parts).await?;
+        if usize::try_from(said).is_ok_and(|said| said == parts) {
             return Ok(());
         }
         Err(Error::Broken(format!(
@@ -191,7 +105,7 @@ impl Shards {
 
     /// A connection to the database that holds this part.
     pub async fn acquire(&self, part: Part) -> Result<PoolConnection, Error> {
-        self.0[part.number].acquire().await
+        self.0[part.number()].acquire().await
     }
 
     /// The parts, one for each database.
@@ -315,7 +229,7 @@ impl Shards {
 
     /// How to reach a part's database, for somebody with a connection of their own.
     pub(super) fn options(&self, part: Part) -> Arc<PgConnectOptions> {
-        self.0[part.number].pool.connect_options()
+        self.0[part.number()].pool.connect_options()
     }
 
     /// For those who would rather not know than wait.
@@ -337,7 +251,7 @@ impl Shards {
 
 impl Shard {
     fn new(number: usize, parts: usize, pool: PgPool) -> Self {
-        Self { part: Part { number, parts }, pool, verified: AtomicBool::new(false) }
+        Self { part: Part::new(number, parts), pool, verified: AtomicBool::new(false) }
     }
 
     async fn acquire(&self) -> Result<PoolConnection, Error> {
@@ -368,18 +282,6 @@ fn or_all_down<T>(answers: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
     }
 }
 
-/// Says which part a database holds, unless it says so already; how many parts it says there are.
-async fn claim(conn: &mut PgConnection, number: Option<i32>, parts: i32) -> Result<i32, Error> {
-    sqlx::query!(
-        "INSERT INTO stock_part (number, parts) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        number,
-        parts
-    )
-    .execute(&mut *conn)
-    .await?;
-    Ok(sqlx::query_scalar!("SELECT parts FROM stock_part").fetch_one(conn).await?)
-}
-
 async fn levels(conn: &mut PgConnection, skus: &[Sku]) -> Result<Vec<(Sku, i64)>, Error> {
     let names: Vec<String> = skus.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!("SELECT sku, available FROM inventory WHERE sku = ANY ($1)", &names)
@@ -389,10 +291,6 @@ async fn levels(conn: &mut PgConnection, skus: &[Sku]) -> Result<Vec<(Sku, i64)>
         rows.into_iter().map(|row| (row.sku, row.available)).collect();
     let level = |sku: &Sku| received.get(sku.as_str()).copied().unwrap_or(0);
     Ok(skus.iter().map(|sku| (sku.clone(), level(sku))).collect())
-}
-
-fn index(number: usize) -> i32 {
-    i32::try_from(number).expect("stock has few parts")
 }
 
 #[cfg(test)]
@@ -414,18 +312,5 @@ mod tests {
         // Another answer would look for a running shop's stock where it is not.
         let known = ["MUG-BLUE-350", "TEA-1", "POT-1", "MUG-1"].map(number);
         assert_eq!(known, [0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn addresses_that_are_none_or_there_twice_are_refused_and_never_printed() {
-        let parse = |text: &str| text.parse::<StockUrls>();
-        assert_eq!(parse(" ,").expect("none"), StockUrls::default());
-        let two = parse("postgres://a:secret@b/c,postgres://a:secret@b/d").expect("two");
-        assert_eq!(two.iter().count(), 2);
-        assert!(!format!("{two:?}").contains("secret"));
-        assert!(parse("postgres://b/c,postgres://b/c").is_err());
-        assert!(parse("somewhere else").is_err());
-        let many: Vec<_> = (0..=PARTS_MAX).map(|part| format!("postgres://b/{part}")).collect();
-        assert!(parse(&many.join(",")).is_err());
     }
 }
