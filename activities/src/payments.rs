@@ -3,7 +3,9 @@
 //! Each writes down what it is about to ask before it asks, and what it was told after. Between the
 //! two only the provider knows, so a step that is run again looks there first.
 
-use std::{error::Error, sync::Arc};
+mod late;
+
+use std::{error::Error, fmt, sync::Arc};
 
 use ::payments::{Charge, Intent, IntentId, IntentStatus, Stripe};
 use chrono::{DateTime, Utc};
@@ -49,16 +51,25 @@ impl From<::payments::Error> for Trouble {
     }
 }
 
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => f.write_str(&failure::chain(error)),
+            Self::Provider(error) => f.write_str(&failure::chain(error)),
+            Self::BadReference(reference) => write!(f, "no intent id: {reference}"),
+        }
+    }
+}
+
 impl From<Trouble> for ActivityError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Database(error) => failure::database(error),
             // Even a refusal is only another try here: where it is an answer, it was taken as one.
             Trouble::Provider(error) => anyhow::anyhow!(failure::chain(&error)).into(),
-            Trouble::BadReference(reference) => failure::fatal(
-                "bad_provider_ref",
-                &*Box::<dyn Error>::from(format!("no intent id: {reference}")),
-            ),
+            trouble @ Trouble::BadReference(_) => {
+                failure::fatal("bad_provider_ref", &*Box::<dyn Error>::from(trouble.to_string()))
+            }
         }
     }
 }
@@ -96,7 +107,7 @@ impl Payments {
         let charge = Charge { payment: payment_id, attempt: input.attempt, amount: input.amount };
         let asked = match &row.provider_ref {
             Some(reference) => self.provider.retrieve(&intent_id(reference)?).await,
-            None => self.provider.create(&charge, &input.method).await,
+            None => self.provider.settle_creation(&charge, &input.method, row.age).await,
         };
         let asked = match asked {
             Ok(intent) => {

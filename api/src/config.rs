@@ -3,9 +3,11 @@
 
 #![expect(clippy::doc_markdown, reason = "these are help texts, read in a terminal")]
 
-use std::net::SocketAddr;
+use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr};
 
+use anyhow::Context as _;
 use clap::Parser;
+use payments::webhook::Secrets;
 use store::inventory::StockUrls;
 use workflows::Timing;
 
@@ -45,6 +47,16 @@ pub struct Config {
     /// Print a token for this operator, by which their doings are recorded, and end.
     #[arg(long, value_name = "NAME")]
     pub operator_token: Option<Operator>,
+    /// The secrets that the card provider's webhooks are signed with, separated by commas: one, or
+    /// several while one replaces the other. Without, no webhook is taken.
+    #[arg(
+        long,
+        env = "PAYMENTS_WEBHOOK_SECRETS",
+        hide_env_values = true,
+        value_name = "SECRETS",
+        default_value = ""
+    )]
+    pub payments_webhook_secrets: WebhookSecrets,
     /// The most connections to each database.
     #[arg(long, env = "CONNECTIONS_MAX", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub connections_max: u32,
@@ -77,6 +89,35 @@ impl Config {
     }
 }
 
+/// What webhooks are signed with, as it was given. It is read when the service starts and not by the
+/// command line's parser, which quotes what it refuses. It is never printed.
+#[derive(Clone)]
+pub struct WebhookSecrets(String);
+
+impl FromStr for WebhookSecrets {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for WebhookSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecrets(..)")
+    }
+}
+
+impl WebhookSecrets {
+    /// The secrets, if there are any.
+    pub(crate) fn read(&self) -> anyhow::Result<Option<Secrets>> {
+        if self.0.trim().is_empty() {
+            return Ok(None);
+        }
+        self.0.parse().map(Some).context("reading PAYMENTS_WEBHOOK_SECRETS")
+    }
+}
+
 /// A millisecond to a week: more is a unit mistaken.
 fn duration_ms() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=7 * 24 * 3600 * 1000)
@@ -98,5 +139,20 @@ mod tests {
         let config = parse(&["--jwt-secret", secret, "--hold-ms", "2000"]).expect("complete");
         assert_eq!(config.timing().hold_ms, 2000);
         assert!(!format!("{config:?}").contains(secret), "the secret is printed");
+    }
+
+    #[test]
+    fn webhook_secrets_may_be_none_or_several_and_a_short_one_is_refused_unquoted() {
+        let read = |secrets: &str| {
+            let jwt = "0123456789abcdef0123456789abcdef";
+            let args = ["api", "--jwt-secret", jwt, "--payments-webhook-secrets", secrets];
+            let config = Config::try_parse_from(args).expect("taken as it is");
+            assert!(secrets.is_empty() || !format!("{config:?}").contains(secrets));
+            config.payments_webhook_secrets.read()
+        };
+        assert!(read("").expect("none").is_none());
+        assert!(read("whsec_0123456789abcdef,whsec_abcdef0123456789").expect("two").is_some());
+        let refused = format!("{:#}", read("whsec_short").expect_err("too short"));
+        assert!(!refused.contains("whsec_short"), "{refused}");
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Error {
     MethodNotAllowed,
     PayloadTooLarge,
     UnsupportedMediaType,
+    /// Whoever sent it did not show that they may.
+    InvalidSignature(String),
     IdempotencyKeyMissing,
     IdempotencyKeyReused,
     CartVersionConflict {
@@ -112,6 +114,13 @@ const fn entry(code: &'static str, title: &'static str, status: StatusCode, grpc
     Entry { code, title, status, grpc }
 }
 
+const INVALID_SIGNATURE: Entry = entry(
+    "invalid_signature",
+    "A valid signature is needed",
+    StatusCode::BAD_REQUEST,
+    Code::InvalidArgument,
+);
+
 fn unsold_entry(problem: &domain::Problem) -> Entry {
     use domain::Problem as P;
     let (title, status) = match problem {
@@ -194,6 +203,7 @@ impl Error {
                 S::UNSUPPORTED_MEDIA_TYPE,
                 Code::InvalidArgument,
             ),
+            Self::InvalidSignature(_) => INVALID_SIGNATURE,
             Self::IdempotencyKeyMissing => entry(
                 "idempotency_key_missing",
                 "An idempotency key is needed",
@@ -251,7 +261,7 @@ impl Error {
 
     fn detail(&self) -> String {
         match self {
-            Self::Malformed(detail) => detail.clone(),
+            Self::Malformed(detail) | Self::InvalidSignature(detail) => detail.clone(),
             Self::Invalid(errors) => match errors.as_slice() {
                 [one] => one.detail.clone(),
                 many => format!("{} fields are not as they must be", many.len()),

@@ -10,6 +10,7 @@ mod docs;
 mod extract;
 mod ops;
 mod orders;
+mod payments;
 mod sessions;
 mod view;
 
@@ -34,7 +35,7 @@ use crate::{BODY_BYTES_MAX, error::Error, metrics::Metrics, service::Service};
         title = "Holdfast",
         description = "Carts, checkouts and orders. A checkout cannot oversell, double-charge or forget.\n\n\
             Errors are `application/problem+json` with a stable `code`. Money is minor units and a currency. \
-            Every call but the first needs the token that `POST /v1/sessions` gives.",
+            Every call of a customer's but the first needs the token that `POST /v1/sessions` gives.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
@@ -42,6 +43,7 @@ use crate::{BODY_BYTES_MAX, error::Error, metrics::Metrics, service::Service};
         (name = "cart", description = "The caller's own cart"),
         (name = "checkouts", description = "Attempts to buy the cart"),
         (name = "orders", description = "What was bought"),
+        (name = "payments", description = "For the card provider, and for browsers on their way back from the bank"),
         (name = "operations", description = "For those who run it")
     ),
     components(schemas(crate::error::Problem, crate::error::FieldError)),
@@ -86,6 +88,8 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(checkouts::events))
         .routes(routes!(orders::list))
         .routes(routes!(orders::show))
+        .routes(routes!(payments::webhook))
+        .routes(routes!(payments::back))
         .routes(routes!(admin::invariants))
         .routes(routes!(admin::level))
         .routes(routes!(admin::receive))
@@ -130,12 +134,14 @@ mod tests {
                 "GET /v1/checkouts/{id}/events token",
                 "GET /v1/orders token",
                 "GET /v1/orders/{id} token",
+                "GET /v1/payments/return",
                 "POST /v1/admin/inventory/{sku}/receipts token",
                 "POST /v1/cart/items token",
                 "POST /v1/checkouts token",
                 "POST /v1/checkouts/{id}/cancel token",
                 "POST /v1/checkouts/{id}/payment token",
                 "POST /v1/sessions",
+                "POST /v1/webhooks/stripe",
                 "PUT /v1/cart/items/{sku} token",
             ]
         );

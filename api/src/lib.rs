@@ -2,7 +2,7 @@
 //!
 //! `http` and `grpc` are two thin faces over `service`; `error` is the one place that turns an error
 //! into a status. The edge starts, updates and queries checkouts and reads what they did. It writes
-//! only what no workflow owns: carts, and what a checkout was asked for.
+//! only what no workflow owns: carts, what a checkout was asked for, and what is told of payments.
 
 mod auth;
 mod config;
@@ -17,7 +17,7 @@ mod service;
 
 pub use self::{
     auth::{JwtSecret, Operator, operator_token},
-    config::Config,
+    config::{Config, WebhookSecrets},
     server::{Running, run},
 };
 

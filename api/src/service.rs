@@ -7,6 +7,7 @@ pub(crate) mod admin;
 pub(crate) mod admission;
 pub(crate) mod cart;
 pub(crate) mod checkout;
+pub(crate) mod inbox;
 pub(crate) mod order;
 pub(crate) mod request;
 
@@ -21,6 +22,7 @@ use std::{
 
 use anyhow::Context;
 use domain::CustomerId;
+use payments::webhook::Secrets;
 use store::{PgConnection, PgPool, inventory::Shards};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +51,8 @@ struct Inner {
     engine: Engine,
     shards: Shards,
     admission: Admission,
+    /// What the provider's webhooks are signed with; none are taken without.
+    webhook_secrets: Option<Secrets>,
     timing: Timing,
     /// One permit for each client that watches.
     streams: Arc<Semaphore>,
@@ -69,6 +73,7 @@ impl Service {
             db,
             shards,
             engine: Engine::connect()?,
+            webhook_secrets: config.payments_webhook_secrets.read()?,
             timing: config.timing(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             draining: AtomicBool::new(false),

@@ -145,6 +145,15 @@ const LAWS: &[Law] = &[
             WHERE carried_at IS NULL AND created_at < now() - interval '5 minutes'",
     },
     Law {
+        claim: "nothing waits in the inbox for longer than five minutes after its checkout is over",
+        when: When::Always,
+        sql: "
+            SELECT i.provider || ' ' || i.event_id FROM inbox i JOIN checkout c ON c.id = i.payment_id
+            WHERE i.carried_at IS NULL
+                AND greatest(i.received_at, c.finished_at) < now() - interval '5 minutes'
+                AND c.finished_at IS NOT NULL",
+    },
+    Law {
         claim: "an order's events are numbered without a gap",
         when: When::Always,
         sql: "

@@ -10,6 +10,7 @@
 pub mod cart;
 pub mod catalog;
 pub mod checkout;
+pub mod inbox;
 pub mod inventory;
 pub mod law;
 pub mod order;

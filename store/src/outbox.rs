@@ -8,6 +8,9 @@ use crate::Error;
 /// The topic of an order that was paid.
 pub const ORDER_PAID: &str = "order.paid";
 
+/// The topic of money that came for a closed payment and went back in full.
+pub const PAYMENT_RETURNED: &str = "payment.returned";
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -17,6 +20,27 @@ pub struct Event {
     pub topic: String,
     /// What it happened to, by its public id; once per topic.
     pub cause: String,
+}
+
+/// Writes down that something happened, once per topic and cause.
+pub(crate) async fn announce(
+    conn: &mut PgConnection,
+    topic: &str,
+    cause: &str,
+    payload: &serde_json::Value,
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        INSERT INTO outbox (topic, cause, payload) VALUES ($1, $2, $3)
+        ON CONFLICT (topic, cause) DO NOTHING
+        "#,
+        topic,
+        cause,
+        payload,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Takes events that wait to be carried, oldest first. They stay this transaction's until it ends; others

@@ -3,6 +3,8 @@
 //! The provider's own id of an attempt is written down before the attempt is confirmed, so whatever
 //! comes later can always be asked about, and cancelled, by that id.
 
+use std::time::Duration;
+
 use domain::{Attempt, CheckoutId, Money, PaymentId, PaymentMethod};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     Error,
     order::{self, money},
+    outbox,
 };
 
 /// Where an attempt stands.
@@ -50,7 +53,7 @@ impl AttemptState {
         }
     }
 
-    fn parse(name: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(name: &str) -> Result<Self, Error> {
         Self::ALL
             .into_iter()
             .find(|state| state.as_str() == name)
@@ -69,6 +72,8 @@ pub struct AttemptRow {
     pub provider_ref: Option<String>,
     /// Why it was declined, if it was.
     pub decline_code: Option<String>,
+    /// How long ago it was begun, on the database's clock.
+    pub age: Duration,
 }
 
 /// How beginning an attempt went.
@@ -147,6 +152,7 @@ pub async fn begin_attempt(
         state: AttemptState::Started,
         provider_ref: None,
         decline_code: None,
+        age: Duration::ZERO,
     }))
 }
 
@@ -266,6 +272,63 @@ pub async fn book_undone(
     Ok(())
 }
 
+/// Whether the payment was closed, if there is one.
+pub async fn closed(conn: &mut PgConnection, payment_id: PaymentId) -> Result<bool, Error> {
+    let closed = sqlx::query_scalar!(
+        "SELECT true FROM payment WHERE id = $1 AND closed_at IS NOT NULL",
+        payment_id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(closed.is_some())
+}
+
+/// Whether it is booked that what the provider calls so was paid back.
+pub async fn refunded(conn: &mut PgConnection, provider_ref: &str) -> Result<bool, Error> {
+    let entry = sqlx::query_scalar!(
+        "SELECT id FROM payment_entry WHERE kind = 'refunded' AND provider_ref = $1",
+        provider_ref
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(entry.is_some())
+}
+
+/// Books money that came for a closed payment and has gone back in full: that it came, that it went, and
+/// word of it in the outbox. Once for each of the provider's ids.
+pub async fn book_returned(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    provider_ref: &str,
+    amount: Money,
+    refunded: bool,
+) -> Result<(), Error> {
+    sqlx::query!("SELECT FROM payment WHERE id = $1 FOR NO KEY UPDATE", payment_id.uuid())
+        .execute(&mut *conn)
+        .await?;
+    let kinds: &[EntryKind] = if refunded {
+        &[EntryKind::Authorized, EntryKind::Captured, EntryKind::Refunded]
+    } else {
+        &[EntryKind::Authorized, EntryKind::Voided]
+    };
+    let mut news = false;
+    for kind in kinds {
+        news |= book(conn, payment_id, attempt, *kind, amount, provider_ref).await?;
+    }
+    if news {
+        let cause = format!("{payment_id}/{provider_ref}");
+        let payload = serde_json::json!({
+            "payment_id": payment_id,
+            "order_id": payment_id.checkout().order(),
+            "amount": amount,
+            "refunded": refunded,
+        });
+        outbox::announce(conn, outbox::PAYMENT_RETURNED, &cause, &payload).await?;
+    }
+    Ok(())
+}
+
 /// What is to be paid, and the attempt as it is written down.
 pub async fn find(
     conn: &mut PgConnection,
@@ -274,7 +337,8 @@ pub async fn find(
 ) -> Result<(Money, AttemptRow), Error> {
     let row = sqlx::query!(
         r#"
-        SELECT p.amount_minor, p.currency, a.state, a.provider_ref, a.decline_code
+        SELECT p.amount_minor, p.currency, a.state, a.provider_ref, a.decline_code,
+            (extract(epoch FROM now() - a.started_at) * 1000)::bigint AS "age_ms!"
         FROM payment p JOIN payment_attempt a ON a.payment_id = p.id
         WHERE p.id = $1 AND a.attempt = $2
         "#,
@@ -287,7 +351,7 @@ pub async fn find(
     let state = AttemptState::parse(&row.state)?;
     let (provider_ref, decline_code) = (row.provider_ref, row.decline_code);
     let amount = money(row.amount_minor, &row.currency)?;
-    Ok((amount, AttemptRow { attempt, state, provider_ref, decline_code }))
+    Ok((amount, AttemptRow { attempt, state, provider_ref, decline_code, age: age(row.age_ms) }))
 }
 
 /// Those of the checkouts whose payment may still take, or has taken, money.
@@ -315,8 +379,9 @@ pub async fn attempts(
 ) -> Result<Vec<AttemptRow>, Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT attempt, state, provider_ref, decline_code FROM payment_attempt
-        WHERE payment_id = $1 ORDER BY attempt
+        SELECT attempt, state, provider_ref, decline_code,
+            (extract(epoch FROM now() - started_at) * 1000)::bigint AS "age_ms!"
+        FROM payment_attempt WHERE payment_id = $1 ORDER BY attempt
         "#,
         payment_id.uuid()
     )
@@ -330,9 +395,15 @@ pub async fn attempts(
                 state: AttemptState::parse(&row.state)?,
                 provider_ref: row.provider_ref,
                 decline_code: row.decline_code,
+                age: age(row.age_ms),
             })
         })
         .collect()
+}
+
+/// A clock that was set back makes nothing younger than new.
+fn age(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Takes the payment's lock, minting its row from the order on first use. Whether it is closed.
@@ -397,7 +468,7 @@ async fn set_state(
     Ok(())
 }
 
-/// One ledger entry and its sum, once per provider reference.
+/// One ledger entry and its sum, once per provider reference. Whether it is new.
 async fn book(
     conn: &mut PgConnection,
     payment_id: PaymentId,
@@ -405,8 +476,8 @@ async fn book(
     kind: EntryKind,
     amount: Money,
     provider_ref: &str,
-) -> Result<(), Error> {
-    sqlx::query!(
+) -> Result<bool, Error> {
+    let booked = sqlx::query!(
         r#"
         WITH entry AS (
             INSERT INTO payment_entry (payment_id, attempt, kind, amount_minor, provider_ref)
@@ -428,6 +499,7 @@ async fn book(
         provider_ref,
     )
     .execute(conn)
-    .await?;
-    Ok(())
+    .await?
+    .rows_affected();
+    Ok(booked == 1)
 }

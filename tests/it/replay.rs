@@ -22,11 +22,12 @@ use workflows::{
 };
 
 /// The paths that must be there; others may be, too.
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 16] = [
     "cancelled",
     "cancelled_while_authorizing",
     "completed_after_attention",
     "completed_after_crash",
+    "completed_by_webhook",
     "completed_express",
     "completed_interactive",
     "completed_on_slow_path",
@@ -82,6 +83,12 @@ async fn record_histories() {
     record_sales(&shop).await;
     record_failures(&shop).await;
     shop.assert_lawful().await;
+
+    let patient =
+        Shop::open_with(Spec { action_poll: Duration::from_secs(600), ..Spec::default() }).await;
+    patient.stock("MUG-1", 1, 1299).await;
+    record_webhook(&patient).await;
+    patient.assert_lawful().await;
 
     let hasty = Shop::open_with(Spec { hold: Duration::from_secs(1), ..Spec::default() }).await;
     hasty.stock("MUG-1", 1, 1299).await;
@@ -140,6 +147,15 @@ async fn record_sales(shop: &Shop) {
     assert_eq!(attention.state(), Some("needs_attention"), "{:#}", attention.body);
     shop.start_paysim().await;
     keep_checkout(shop, attention.checkout(), "completed_after_attention").await;
+}
+
+/// Nobody asks for ten minutes, so only word from outside can explain that it completes.
+async fn record_webhook(shop: &Shop) {
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let asked = ada.buy("pm_card_authenticationRequired").await;
+    let url = asked.body["next_action"]["url"].as_str().expect("the bank's page");
+    shop.answer_bank(url, "approve").await;
+    keep_checkout(shop, asked.checkout(), "completed_by_webhook").await;
 }
 
 async fn record_failures(shop: &Shop) {

@@ -1,6 +1,7 @@
 //! A shop of one test: its processes, its database and its card network.
 
 mod judge;
+mod network;
 
 use std::{path::PathBuf, sync::Mutex, time::Duration};
 
@@ -12,13 +13,19 @@ use store::inventory::Shards;
 use temporalio_client::{ClientOptions, Connection, ConnectionOptions};
 use uuid::Uuid;
 
-pub use self::judge::Payment;
+pub use self::{
+    judge::{Arrival, Payment},
+    network::{event, signature},
+};
 use crate::{Customer, PATIENCE, books::receive, eventually};
 
 pub(crate) static SERVERS: TestServers = TestServers::new();
 
 /// What signs the customers' tokens.
 pub const JWT_SECRET: &str = "a secret of the tests, long enough for HS256";
+
+/// What the card network signs its events with.
+pub const WEBHOOK_SECRET: &str = "whsec_of_the_tests_and_of_nobody_else";
 
 /// How a shop is set up.
 #[derive(Debug, Clone)]
@@ -31,6 +38,8 @@ pub struct Spec {
     pub payment_window: Duration,
     /// How long a step may take before it needs attention.
     pub attention_after: Duration,
+    /// How long until the bank is first asked whether its customer has confirmed.
+    pub action_poll: Duration,
     /// The databases that stock is split over; none to keep it in the shop's own.
     pub stock_urls: Vec<String>,
 }
@@ -42,6 +51,7 @@ impl Default for Spec {
             hold: Duration::from_secs(15 * 60),
             payment_window: Duration::from_secs(5 * 60),
             attention_after: Duration::from_secs(60),
+            action_poll: Duration::from_millis(200),
             stock_urls: Vec::new(),
         }
     }
@@ -65,7 +75,8 @@ pub struct Shop {
     worker_urls: Vec<String>,
     paysim: Mutex<Option<Supervised>>,
     paysim_program: Program,
-    _api: Supervised,
+    api: Mutex<Option<Supervised>>,
+    api_program: Program,
     // Dropped last: a database goes away after those who use it.
     databases: [TestDatabase; 2],
 }
@@ -108,7 +119,9 @@ impl Shop {
         }
         let paysim_program = program("paysim")
             .env("PAYSIM_DATABASE_URL", paysim_database.url())
-            .env("PAYSIM_LISTEN", format!("127.0.0.1:{paysim_port}"));
+            .env("PAYSIM_LISTEN", format!("127.0.0.1:{paysim_port}"))
+            .env("PAYSIM_WEBHOOK_URL", format!("{api_url}/v1/webhooks/stripe"))
+            .env("PAYSIM_WEBHOOK_SECRET", WEBHOOK_SECRET);
         let paysim = Supervised::start(paysim_program.clone()).expect("paysim starts");
         let health: Vec<u16> = (0..spec.workers).map(|_| free_port()).collect();
         let worker_programs: Vec<Program> = health
@@ -118,6 +131,7 @@ impl Shop {
                 program(&format!("worker-{number}"))
                     .env("PAYMENTS_URL", &paysim_url)
                     .env("PAYMENTS_API_KEY", "sk_test_of_the_tests")
+                    .env("PAYMENTS_RETURN_URL", format!("{api_url}/v1/payments/return"))
                     .env("HEALTH_LISTEN", format!("127.0.0.1:{port}"))
                     .env("SWEEP_SLEEP_MAX_MS", spec.hold.as_millis().to_string())
             })
@@ -133,16 +147,18 @@ impl Shop {
         for url in &worker_urls {
             ready(&http, url).await;
         }
-        let api = Supervised::start(
-            program("api")
-                .env("API_LISTEN", format!("127.0.0.1:{api_port}"))
-                .env("JWT_SECRET", JWT_SECRET)
-                .env("HOLD_MS", spec.hold.as_millis().to_string())
-                .env("PAYMENT_WINDOW_MS", spec.payment_window.as_millis().to_string())
-                .env("ATTENTION_AFTER_MS", spec.attention_after.as_millis().to_string())
-                .env("ACTION_POLL_MS", "200"),
-        )
-        .expect("the API starts");
+        let api_program = program("api")
+            .env("API_LISTEN", format!("127.0.0.1:{api_port}"))
+            .env("JWT_SECRET", JWT_SECRET)
+            .env(
+                "PAYMENTS_WEBHOOK_SECRETS",
+                format!("whsec_that_is_on_its_way_out,{WEBHOOK_SECRET}"),
+            )
+            .env("HOLD_MS", spec.hold.as_millis().to_string())
+            .env("PAYMENT_WINDOW_MS", spec.payment_window.as_millis().to_string())
+            .env("ATTENTION_AFTER_MS", spec.attention_after.as_millis().to_string())
+            .env("ACTION_POLL_MS", spec.action_poll.as_millis().to_string());
+        let api = Supervised::start(api_program.clone()).expect("the API starts");
         ready(&http, &api_url).await;
 
         let target = format!("http://{temporal}").parse::<url::Url>().expect("an address");
@@ -166,7 +182,8 @@ impl Shop {
             worker_urls,
             paysim: Mutex::new(Some(paysim)),
             paysim_program,
-            _api: api,
+            api: Mutex::new(Some(api)),
+            api_program,
             databases: [shop_database, paysim_database],
         }
     }
@@ -231,11 +248,14 @@ impl Shop {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     }
 
-    /// Answers on the bank's page that a customer was sent to: `approve` or `decline`.
-    pub async fn answer_bank(&self, url: &str, result: &str) {
-        let answer =
-            self.http.post(url).form(&[("result", result)]).send().await.expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    /// Answers on the bank's page that a customer was sent to, `approve` or `decline`, and closes the
+    /// browser there. Where the bank would have sent it.
+    pub async fn answer_bank(&self, url: &str, result: &str) -> String {
+        let browser = Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        let answer = browser.expect("a client").post(url).form(&[("result", result)]).send().await;
+        let answer = answer.expect("an answer");
+        assert!(answer.status().is_redirection(), "{}", answer.text().await.unwrap_or_default());
+        answer.headers()["location"].to_str().expect("an address").to_owned()
     }
 
     /// Ends every session of the processes under test with the shop's database.
@@ -281,6 +301,19 @@ impl Shop {
     /// Waits until a worker takes work.
     pub async fn worker_ready(&self, number: usize) {
         ready(&self.http, &self.worker_urls[number]).await;
+    }
+
+    /// Kills the API, at once.
+    pub fn kill_api(&self) {
+        let api = self.api.lock().expect("unpoisoned").take().expect("a running API");
+        api.kill_now().expect("it dies");
+    }
+
+    /// Starts the API again that was killed, and waits until it answers.
+    pub async fn start_api(&self) {
+        let api = Supervised::start(self.api_program.clone()).expect("the API starts");
+        *self.api.lock().expect("unpoisoned") = Some(api);
+        ready(&self.http, &self.api_url).await;
     }
 
     /// Kills the card network, at once. Its books are on disk.

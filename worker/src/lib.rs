@@ -9,6 +9,7 @@ mod audit;
 mod config;
 mod engine;
 mod health;
+mod inbox;
 mod relay;
 mod run;
 mod seed;

@@ -4,7 +4,7 @@
 //! Every worker runs one; they share the rows by locks. An event that was carried but could not be
 //! marked is carried again, which the workflow's id makes harmless.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use anyhow::Context as _;
 use domain::OrderId;
@@ -17,8 +17,8 @@ use workflows::{FulfilmentInput, FulfilmentWorkflow, fulfilment::FIRST_LOOK};
 
 use crate::engine::{self, Sleeper};
 
-/// How many events are carried side by side, and in one transaction.
-const BATCH: u8 = 16;
+/// How many events are carried side by side.
+pub(crate) const BATCH: u8 = 16;
 /// How long to rest when there was less to do than that.
 const REST: Duration = Duration::from_millis(250);
 /// How long to rest when the database or the engine did not do as asked.
@@ -26,19 +26,27 @@ const REST_IN_TROUBLE: Duration = Duration::from_secs(2);
 
 /// Goes on until it is dropped.
 pub(crate) async fn run(pool: PgPool, client: Client) {
+    forever("the outbox", || carry(&pool, &client)).await;
+}
+
+/// Carries batch after batch, resting when there is little to do.
+pub(crate) async fn forever<F: Future<Output = anyhow::Result<usize>>>(
+    what: &str,
+    carry: impl Fn() -> F,
+) {
     loop {
-        match carry(&pool, &client).await {
+        match carry().await {
             Ok(carried) if carried == usize::from(BATCH) => {}
             Ok(_) => sleep(REST).await,
             Err(error) => {
-                tracing::warn!("the outbox waits: {error:#}");
+                tracing::warn!("{what} waits: {error:#}");
                 sleep(REST_IN_TROUBLE).await;
             }
         }
     }
 }
 
-/// Carries one batch; how many there were. What could be carried is marked, though another was not.
+/// Carries one batch in one transaction; how many there were. What could be carried is marked, though another was not.
 async fn carry(pool: &PgPool, client: &Client) -> anyhow::Result<usize> {
     let mut tx = pool.begin().await?;
     let events = outbox::claim(&mut tx, i64::from(BATCH)).await?;

@@ -25,7 +25,7 @@ use workflows::{
     TASK_QUEUE, reservation_expiry,
 };
 
-use crate::{config::Run, engine, health::Health, relay};
+use crate::{config::Run, engine, health::Health, inbox, relay};
 
 /// How long work that has begun may take to finish after the worker was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -78,7 +78,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .register_workflow::<ReservationExpiryWorkflow>()?
         .register_activities(Orders::new(pool.clone(), holds.clone()))
         .register_activities(Inventory::new(pool.clone(), holds, payments.clone()))
-        .register_activities(payments)
+        .register_activities(payments.clone())
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
 
@@ -90,13 +90,15 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         draining.set_working(false);
         stop();
     });
-    let relay = tokio::spawn(relay::run(pool, client.clone()));
+    let relay = tokio::spawn(relay::run(pool.clone(), client.clone()));
+    let inbox = tokio::spawn(inbox::run(pool, client.clone(), payments));
     let sweeper = tokio::spawn(keep_sweeping(client, config.sweep_sleep_max_ms));
     health.set_working(true);
     tracing::info!("worker takes work from {TASK_QUEUE}");
     let ended = worker.run().await;
     sweeper.abort();
     relay.abort();
+    inbox.abort();
     ended.context("the worker stopped by itself")?;
     tracing::info!("worker stopped");
     Ok(())

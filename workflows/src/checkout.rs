@@ -10,15 +10,15 @@ mod status;
 use std::time::Duration;
 
 use domain::{
-    Authorization, CaptureOutcome, CheckoutId, CheckoutState, CustomerId, Money, PaymentMethod,
-    Problem,
+    Attempt, Authorization, CaptureOutcome, CheckoutId, CheckoutState, CustomerId, Money,
+    PaymentMethod, Problem,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
-    WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
-    WorkflowResult, WorkflowTermination,
+    SyncWorkflowContext, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
+    WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 pub use self::status::{CheckoutStatus, NextAction};
@@ -73,6 +73,13 @@ impl Default for Timing {
     }
 }
 
+/// Word from outside that something has happened to an attempt at paying. What, is to be looked up.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ChangedAttempt {
+    /// Which attempt.
+    pub attempt: Attempt,
+}
+
 /// Why `sell` did not sell.
 enum Stop {
     /// The first step refused, definitely, having done nothing.
@@ -94,6 +101,8 @@ pub struct CheckoutWorkflow {
     status: CheckoutStatus,
     /// A payment method that was submitted and not yet tried.
     submitted: Option<PaymentMethod>,
+    /// Something has happened to the attempt under way since the provider was last asked.
+    payment_changed: bool,
     cancel_requested: bool,
 }
 
@@ -102,7 +111,13 @@ impl CheckoutWorkflow {
     #[init]
     fn new(_ctx: &WorkflowContextView, input: CheckoutInput) -> Self {
         let submitted = input.payment.clone();
-        Self { input, status: CheckoutStatus::new(), submitted, cancel_requested: false }
+        Self {
+            input,
+            status: CheckoutStatus::new(),
+            submitted,
+            payment_changed: false,
+            cancel_requested: false,
+        }
     }
 
     /// Sells the cart, or leaves everything as it was.
@@ -144,6 +159,19 @@ impl CheckoutWorkflow {
     #[update(name = "await_outcome")]
     pub async fn await_outcome(ctx: &mut WorkflowContext<Self>) -> CheckoutStatus {
         Self::when(ctx, |s| s.status.rests()).await
+    }
+
+    /// Wakes a checkout that waits for its customer's bank. Word of any other attempt tells nothing: an
+    /// earlier one is decided, and a later one begins by asking.
+    #[signal(name = "payment_changed")]
+    pub fn payment_changed(
+        &mut self,
+        _ctx: &mut SyncWorkflowContext<Self>,
+        changed: ChangedAttempt,
+    ) {
+        if changed.attempt == self.status.attempts {
+            self.payment_changed = true;
+        }
     }
 
     /// Tries to pay; answers when that attempt is decided.

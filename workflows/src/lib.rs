@@ -12,7 +12,9 @@ mod saga;
 mod step;
 
 pub use self::{
-    checkout::{CheckoutInput, CheckoutStatus, CheckoutWorkflow, NextAction, Timing},
+    checkout::{
+        ChangedAttempt, CheckoutInput, CheckoutStatus, CheckoutWorkflow, NextAction, Timing,
+    },
     fulfilment::{FulfilmentInput, FulfilmentWorkflow},
     reservation_expiry::{ReservationExpiryInput, ReservationExpiryWorkflow},
 };

@@ -1,4 +1,4 @@
-//! The files of a development stack in `.devstack/`: data, logs, the lock and the secret. Servers are not known here.
+//! The files of a development stack in `.devstack/`: data, logs, the lock and the secrets. Servers are not known here.
 
 use std::{
     fmt::Write as _,
@@ -67,9 +67,10 @@ pub(crate) fn lock(directory: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// What signs the tokens of this stack's customers: made once, so that a token outlives a restart.
-pub(crate) fn secret(directory: &Path) -> anyhow::Result<String> {
-    let path = directory.join("jwt-secret");
+/// A secret of this stack, such as what signs its customers' tokens: made once, so that a token outlives a
+/// restart.
+pub(crate) fn secret(directory: &Path, name: &str) -> anyhow::Result<String> {
+    let path = directory.join(name);
     let unusable = || format!("could not use {}", path.display());
     if let Ok(secret) = fs::read_to_string(&path)
         && secret.trim().len() == 2 * SECRET_BYTES

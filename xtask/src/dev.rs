@@ -84,7 +84,13 @@ async fn serve(options: &Options, stack: &mut Stack) -> anyhow::Result<()> {
     let settings = start_servers(options, &own, &logs, stack).await?;
     println!("building the worker, the API and paysim");
     cargo::build_programs(options.release).await?;
-    let shop = Shop { options, logs: &logs, settings: &settings, secret: secret(&directory)? };
+    let shop = Shop {
+        options,
+        logs: &logs,
+        settings: &settings,
+        secret: secret(&directory, "jwt-secret")?,
+        webhook_secret: secret(&directory, "webhook-secret")?,
+    };
     shop.set_up().await?;
     shop.start(stack).await?;
     let operator = shop.operator_token().await?;
@@ -158,6 +164,7 @@ struct Shop<'a> {
     logs: &'a Path,
     settings: &'a Settings,
     secret: String,
+    webhook_secret: String,
 }
 
 impl Shop<'_> {
@@ -183,7 +190,9 @@ impl Shop<'_> {
         let paysim = self
             .program("paysim", "paysim")?
             .env("PAYSIM_DATABASE_URL", &self.settings.paysim_database_url)
-            .env("PAYSIM_LISTEN", loopback(ports.paysim_port));
+            .env("PAYSIM_LISTEN", loopback(ports.paysim_port))
+            .env("PAYSIM_WEBHOOK_URL", self.api_url("/v1/webhooks/stripe"))
+            .env("PAYSIM_WEBHOOK_SECRET", &self.webhook_secret);
         let paysim = stack.paysim.insert(Supervised::start(paysim)?);
         ready(paysim, ports.paysim_port).await?;
         println!("paysim: ready on port {}", ports.paysim_port);
@@ -194,6 +203,7 @@ impl Shop<'_> {
             let worker = self
                 .program("worker", &format!("worker-{number}"))?
                 .arg("run")
+                .env("PAYMENTS_RETURN_URL", self.api_url("/v1/payments/return"))
                 .env("HEALTH_LISTEN", loopback(health))
                 .env("METRICS_LISTEN", loopback(metrics));
             stack.workers.push(Supervised::start(worker)?);
@@ -204,11 +214,19 @@ impl Shop<'_> {
             println!("{}: ready, health on port {health}, metrics on {metrics}", worker.name());
         }
 
-        let api = self.program("api", "api")?.env("API_LISTEN", loopback(ports.api_port));
+        let api = self
+            .program("api", "api")?
+            .env("API_LISTEN", loopback(ports.api_port))
+            .env("PAYMENTS_WEBHOOK_SECRETS", &self.webhook_secret);
         let api = stack.api.insert(Supervised::start(api)?);
         ready(api, ports.api_port).await?;
         println!("API: ready on port {}", ports.api_port);
         Ok(())
+    }
+
+    /// Where one of the API's paths is, which need not be up yet.
+    fn api_url(&self, path: &str) -> String {
+        format!("http://{}{path}", loopback(self.options.ports.api_port))
     }
 
     /// The API's program makes tokens for whoever knows its secret.

@@ -21,6 +21,7 @@ fn every_error() -> Vec<(Error, &'static str, u16, Code)> {
         (Error::MethodNotAllowed, "method_not_allowed", 405, Code::Unimplemented),
         (Error::PayloadTooLarge, "payload_too_large", 413, Code::ResourceExhausted),
         (Error::UnsupportedMediaType, "unsupported_media_type", 415, Code::InvalidArgument),
+        (Error::InvalidSignature("x".into()), "invalid_signature", 400, Code::InvalidArgument),
         (Error::IdempotencyKeyMissing, "idempotency_key_missing", 400, Code::InvalidArgument),
         (Error::IdempotencyKeyReused, "idempotency_key_reused", 422, Code::AlreadyExists),
         (Error::CartVersionConflict { version: 3 }, "cart_version_conflict", 412, Code::Aborted),

@@ -74,6 +74,17 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
     }
 }
 
+/// A body as it came, byte for byte, whatever it says it is.
+pub(super) struct RawBody(pub(super) Bytes);
+
+impl FromRequest<Service> for RawBody {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Error> {
+        bytes(request, service).await.map(Self)
+    }
+}
+
 /// A body where nothing needs to be said: none at all, or an empty object.
 pub(super) struct NoBody;
 

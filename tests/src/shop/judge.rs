@@ -28,6 +28,21 @@ pub struct Payment {
     pub refunds: i64,
 }
 
+/// Something that was told of a payment from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// By whom.
+    pub provider: String,
+    /// Their id of it.
+    pub event_id: String,
+    /// Their word for it.
+    pub kind: String,
+    /// Of which attempt.
+    pub attempt: Option<i64>,
+    /// Whether it was seen to.
+    pub carried: bool,
+}
+
 impl Shop {
     /// (available, reserved, sold) of a SKU.
     pub async fn counters(&self, sku: &str) -> (i64, i64, i64) {
@@ -133,11 +148,44 @@ impl Shop {
         body["entries"].as_array().expect("entries").clone()
     }
 
-    /// Every table with a digest of everything in it. Two that are equal mean that nothing changed; how
-    /// far announcements were carried does not count.
+    /// What is written down as told of a checkout's payment, in the order in which it was told.
+    pub async fn inbox(&self, checkout: CheckoutId) -> Vec<Arrival> {
+        sqlx::query_as(
+            "SELECT provider, event_id, kind, attempt, carried_at IS NOT NULL FROM inbox
+             WHERE payment_id = $1 ORDER BY received_at",
+        )
+        .bind(checkout.uuid())
+        .fetch_all(&self.db)
+        .await
+        .expect("arrivals")
+        .into_iter()
+        .map(|(provider, event_id, kind, attempt, carried)| Arrival {
+            provider,
+            event_id,
+            kind,
+            attempt,
+            carried,
+        })
+        .collect()
+    }
+
+    /// Waits until an event of that kind was told of a checkout's payment, and everything that was told
+    /// is carried.
+    pub async fn carried(&self, checkout: CheckoutId, kind: &str) {
+        eventually(&format!("{kind} of {checkout} is carried"), || async {
+            let told = self.inbox(checkout).await;
+            (told.iter().any(|arrival| arrival.kind == kind)
+                && told.iter().all(|arrival| arrival.carried))
+            .then_some(())
+        })
+        .await;
+    }
+
+    /// Every table with a digest of everything in it. Two that are equal mean that nothing changed; what
+    /// the card network tells meanwhile, and how far announcements were carried, does not count.
     pub async fn contents(&self) -> BTreeMap<String, String> {
         let tables: Vec<String> =
-            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'inbox'")
                 .fetch_all(&self.db)
                 .await
                 .expect("tables");

@@ -91,6 +91,8 @@ impl CheckoutWorkflow {
         let mut poll_after = Duration::from_millis(input.timing.action_poll_ms);
         let summary = format!("authorize {amount}, attempt {attempt}");
         loop {
+            // What has been told until here is seen by asking now; what is told meanwhile may not be.
+            ctx.state_mut(|s| s.payment_changed = false);
             let AuthorizeReply { outcome, hold_expires_at } =
                 step::run(ctx, || Payments::authorize, authorize.clone(), &summary, PROVIDER)
                     .await?;
@@ -116,15 +118,15 @@ impl CheckoutWorkflow {
         }
     }
 
-    /// Waits before looking again whether the customer has confirmed, unless the hold runs out or
-    /// they call it off.
+    /// Waits before looking again whether the customer has confirmed, at most until somebody says that
+    /// there is something to see. At the hold's end there is a last look; after that the hold has run out.
     async fn await_customer(ctx: &WorkflowContext<Self>, poll_after: Duration) -> Result<(), Stop> {
         let left = Self::hold_left(ctx);
         if left.is_zero() {
             return Err(Stop::Undo(Problem::HoldExpired));
         }
         let mut pause = step::timer(ctx, poll_after.min(left), "until the bank is asked again");
-        let mut called = ctx.wait_condition(|s| s.cancel_requested);
+        let mut called = ctx.wait_condition(|s| s.payment_changed || s.cancel_requested);
         select! {
             _ = called => pause.cancel(),
             _ = pause => {}

@@ -1,0 +1,109 @@
+//! Money that comes for a payment that is over: it goes back in full. No workflow waits for it, so this
+//! is no activity; it is as idempotent as one.
+
+use ::payments::{Error, Intent, IntentStatus};
+use domain::{PaymentId, VoidOutcome};
+use store::payment;
+
+use super::{Payments, Trouble, intent_id};
+
+impl Payments {
+    /// Looks at what a closed payment holds at the provider, and gives back what it finds: all that the
+    /// provider calls by this name, or else by any we noted. `None` if there is nothing to give back,
+    /// as there never is while a payment is open. `retry` counts the looks for the same reason before.
+    pub async fn return_late(
+        &self,
+        payment_id: PaymentId,
+        provider_ref: Option<&str>,
+        retry: u32,
+    ) -> anyhow::Result<Option<VoidOutcome>> {
+        let looked = self.look_late(payment_id, provider_ref, retry).await;
+        looked.map_err(|trouble| anyhow::anyhow!("{trouble}"))
+    }
+
+    async fn look_late(
+        &self,
+        payment_id: PaymentId,
+        provider_ref: Option<&str>,
+        retry: u32,
+    ) -> Result<Option<VoidOutcome>, Trouble> {
+        let references: Vec<String> = {
+            let mut conn = self.pool.acquire().await?;
+            if !payment::closed(&mut conn, payment_id).await? {
+                return Ok(None);
+            }
+            if let Some(named) = provider_ref {
+                vec![named.to_owned()]
+            } else {
+                let attempts = payment::attempts(&mut conn, payment_id).await?;
+                attempts.into_iter().filter_map(|row| row.provider_ref).collect()
+            }
+        };
+        let mut returned = None;
+        for reference in references {
+            let intent = match self.provider.retrieve(&intent_id(&reference)?).await {
+                Ok(intent) => intent,
+                // The provider knows no such thing, so it holds no money.
+                Err(Error::Refused { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            returned = self.return_one(payment_id, &intent, retry).await?.or(returned);
+        }
+        Ok(returned)
+    }
+
+    async fn return_one(
+        &self,
+        payment_id: PaymentId,
+        intent: &Intent,
+        retry: u32,
+    ) -> Result<Option<VoidOutcome>, Trouble> {
+        let reference = intent.id.as_str();
+        if intent.charge.payment != payment_id {
+            tracing::error!(payment.id = %payment_id, "{reference} was told of as {payment_id}'s, and is for another payment");
+            return Ok(None);
+        }
+        match intent.status {
+            // Nobody but us can take these further, and of a closed payment we never do.
+            IntentStatus::RequiresPaymentMethod { .. }
+            | IntentStatus::RequiresConfirmation
+            | IntentStatus::Canceled => return Ok(None),
+            IntentStatus::Succeeded => {
+                let mut conn = self.pool.acquire().await?;
+                if payment::refunded(&mut conn, reference).await? {
+                    return Ok(None);
+                }
+            }
+            IntentStatus::RequiresAction { .. }
+            | IntentStatus::Processing
+            | IntentStatus::RequiresCapture => {}
+        }
+        let outcome = self.provider.settle_void(intent, retry).await?;
+        let money_came =
+            matches!(intent.status, IntentStatus::RequiresCapture | IntentStatus::Succeeded);
+        let refunded = outcome == VoidOutcome::Refunded;
+        if !money_came && !refunded {
+            return Ok(None);
+        }
+        let charge = &intent.charge;
+        let mut tx = self.pool.begin().await?;
+        payment::book_returned(
+            &mut tx,
+            payment_id,
+            charge.attempt,
+            reference,
+            charge.amount,
+            refunded,
+        )
+        .await?;
+        tx.commit().await?;
+        tracing::warn!(
+            payment.id = %payment_id,
+            amount_minor = charge.amount.minor(),
+            currency = charge.amount.currency().code(),
+            refunded,
+            "money came for {payment_id} after it was closed, and was given back"
+        );
+        Ok(Some(outcome))
+    }
+}

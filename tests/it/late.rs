@@ -1,0 +1,175 @@
+//! Payments whose answer comes late: in the hold's last moment, after the checkout is over, or after the
+//! card network has forgotten what it was asked.
+
+use std::time::Duration;
+
+use domain::CheckoutId;
+use reqwest::StatusCode;
+use serde_json::json;
+use tests::{Customer, Payment, Shop, Spec, event, eventually};
+
+use crate::webhooks::redirect;
+
+const ONCE: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
+const LET_GO: Payment = Payment { authorizations: 1, captures: 0, voids: 1, refunds: 0 };
+const PAID_BACK: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 1 };
+
+#[tokio::test]
+async fn a_confirmation_nobody_told_of_is_looked_for_before_the_hold_is_given_up() {
+    const HOLD: Duration = Duration::from_secs(3);
+
+    let never = Duration::from_secs(600);
+    let spec = Spec { hold: HOLD, payment_window: HOLD, action_poll: never, ..Spec::default() };
+    let shop = Shop::open_with(spec).await;
+    shop.stock("MUG-1", 2, 1299).await;
+    shop.webhook_fault("lose", 100).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let bea = shop.customer().await.with("MUG-1", 1).await;
+    let confirmed = ada.buy("pm_card_threeDSecure2Required").await;
+    let ignored = bea.buy("pm_card_threeDSecure2Required").await;
+
+    shop.answer_bank(redirect(&confirmed), "approve").await;
+
+    ada.until(confirmed.checkout(), "completed").await;
+    bea.until(ignored.checkout(), "expired").await;
+    assert_eq!(shop.payment(confirmed.checkout()).await, ONCE);
+    assert_eq!(shop.payment(ignored.checkout()).await, Payment::default());
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 1));
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn money_set_aside_for_a_checkout_that_is_over_is_let_go() {
+    let shop = Shop::open().await;
+    let (_, checkout) = cancelled(&shop).await;
+
+    late_intent(&shop, checkout).await;
+
+    returned(&shop, checkout, false).await;
+    assert_eq!(shop.payment(checkout).await, LET_GO);
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    assert_eq!(shop.order_state(checkout).await.as_deref(), Some("cancelled"));
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn money_taken_for_a_checkout_that_is_over_is_paid_back_once_though_the_network_was_down() {
+    let shop = Shop::open().await;
+    let (_, checkout) = cancelled(&shop).await;
+    shop.webhook_fault("lose", 100).await;
+    let intent = late_intent(&shop, checkout).await;
+    shop.ask_network(&format!("payment_intents/{intent}/capture"), &[]).await;
+    shop.kill_paysim();
+
+    let told = event("evt_late", "payment_intent.succeeded", &intent, checkout, 1);
+    assert_eq!(shop.tell(&told).await.status, StatusCode::OK);
+    eventually("it was tried in vain", || async {
+        let tries: i64 = sqlx::query_scalar("SELECT max(tries) FROM inbox")
+            .fetch_one(&shop.db)
+            .await
+            .expect("a number");
+        (tries > 1).then_some(())
+    })
+    .await;
+    shop.start_paysim().await;
+
+    returned(&shop, checkout, true).await;
+    shop.resend_webhooks(checkout).await;
+    shop.carried(checkout, "charge.refunded").await;
+    assert_eq!(shop.payment(checkout).await, PAID_BACK);
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn a_bank_that_approves_after_the_checkout_was_ended_by_hand_leaves_no_money_set_aside() {
+    let shop = Shop::open().await;
+    let (_, checkout) = cancelled(&shop).await;
+    // As if the workflow had been terminated between closing the payment and writing the end down.
+    sqlx::query(
+        "UPDATE checkout SET state = NULL, problem = NULL, finished_at = NULL WHERE id = $1",
+    )
+    .bind(checkout.uuid())
+    .execute(&shop.db)
+    .await
+    .expect("an update");
+
+    late_intent(&shop, checkout).await;
+
+    returned(&shop, checkout, false).await;
+    sqlx::query(
+        "UPDATE checkout SET state = 'cancelled', problem = $2, finished_at = now() WHERE id = $1",
+    )
+    .bind(checkout.uuid())
+    .bind(json!({ "code": "cancelled" }))
+    .execute(&shop.db)
+    .await
+    .expect("an update");
+    assert_eq!(shop.payment(checkout).await, LET_GO);
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn an_attempt_too_old_to_be_begun_again_is_declined_and_makes_no_second_intent() {
+    let spec = Spec { attention_after: Duration::from_secs(1), ..Spec::default() };
+    let shop = Shop::open_with(spec).await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    shop.kill_paysim();
+    let waiting = ada.buy("pm_card_visa").await;
+    let checkout = waiting.checkout();
+    assert_eq!(waiting.state(), Some("needs_attention"), "{:#}", waiting.body);
+    let aged = "UPDATE payment_attempt SET started_at = now() - interval '24 hours'";
+    sqlx::query(aged).execute(&shop.db).await.expect("an update");
+
+    shop.start_paysim().await;
+
+    let failed = ada.until(checkout, "failed").await;
+    assert_eq!(failed.body["problem"]["decline_code"], "attempt_too_old", "{:#}", failed.body);
+    assert_eq!(shop.payment(checkout).await, Payment::default());
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    shop.assert_lawful().await;
+}
+
+/// A checkout that was called off before anything was paid, with its payment closed.
+async fn cancelled(shop: &Shop) -> (Customer, CheckoutId) {
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let checkout = crate::expiry::start(&ada).await;
+    let cancelled = ada.cancel(checkout).await;
+    assert_eq!(cancelled.state(), Some("cancelled"), "{:#}", cancelled.body);
+    (ada, checkout)
+}
+
+/// An approved intent that says it is for that checkout, and that we never heard of: as a request of ours
+/// that was believed lost, and came through after all.
+async fn late_intent(shop: &Shop, checkout: CheckoutId) -> String {
+    let payment = checkout.payment().to_string();
+    let form = [
+        ("amount", "1299"),
+        ("currency", "eur"),
+        ("payment_method", "pm_card_visa"),
+        ("payment_method_types[]", "card"),
+        ("capture_method", "manual"),
+        ("confirm", "true"),
+        ("metadata[payment_id]", &payment),
+        ("metadata[attempt]", "1"),
+    ];
+    let intent = shop.ask_network("payment_intents", &form).await;
+    assert_eq!(intent["status"], "requires_capture", "{intent:#}");
+    intent["id"].as_str().expect("an id").to_owned()
+}
+
+/// Waits until it is announced that the money went back.
+async fn returned(shop: &Shop, checkout: CheckoutId, refunded: bool) {
+    let announced = eventually("the money's return is announced", || async {
+        sqlx::query_scalar::<_, serde_json::Value>(
+            "SELECT payload FROM outbox WHERE topic = 'payment.returned'",
+        )
+        .fetch_optional(&shop.db)
+        .await
+        .expect("a query")
+    })
+    .await;
+    assert_eq!(announced["payment_id"], checkout.payment().to_string());
+    assert_eq!(announced["refunded"], refunded);
+}
