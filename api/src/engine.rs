@@ -23,7 +23,7 @@ use temporalio_client::{
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
-use workflows::{CheckoutInput, CheckoutStatus, CheckoutWorkflow, TASK_QUEUE};
+use workflows::{CheckoutInput, CheckoutStatus, CheckoutWorkflow, Resolution, TASK_QUEUE};
 
 use crate::error::Error;
 
@@ -179,6 +179,19 @@ impl Engine {
             .rpc_options(within(wait.max(CALL_TIMEOUT)))
             .build();
         told(handle.start_update(CheckoutWorkflow::cancel, (), options), wait).await
+    }
+
+    /// Tells a checkout that needs attention what an operator has decided.
+    pub(crate) async fn resolve(
+        &self,
+        checkout_id: CheckoutId,
+        resolution: Resolution,
+    ) -> Result<Told, Error> {
+        let handle = self.handle(checkout_id)?;
+        let options =
+            WorkflowStartUpdateOptions::builder().rpc_options(within(CALL_TIMEOUT)).build();
+        told(handle.start_update(CheckoutWorkflow::resolve, resolution, options), CALL_TIMEOUT)
+            .await
     }
 }
 

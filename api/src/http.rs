@@ -93,6 +93,7 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(admin::invariants))
         .routes(routes!(admin::level))
         .routes(routes!(admin::receive))
+        .routes(routes!(admin::resolve))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }
@@ -135,6 +136,7 @@ mod tests {
                 "GET /v1/orders token",
                 "GET /v1/orders/{id} token",
                 "GET /v1/payments/return",
+                "POST /v1/admin/checkouts/{id}/resolve token",
                 "POST /v1/admin/inventory/{sku}/receipts token",
                 "POST /v1/cart/items token",
                 "POST /v1/checkouts token",

@@ -16,6 +16,7 @@ pub mod law;
 pub mod order;
 pub mod outbox;
 pub mod payment;
+pub mod resolution;
 
 use sqlx::{migrate::Migrator, postgres::PgPoolOptions};
 

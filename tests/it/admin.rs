@@ -1,8 +1,11 @@
 //! What operators can do, and nobody else.
 
+use std::time::Duration;
+
+use domain::CheckoutId;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tests::{Answer, Customer, Shop};
+use tests::{Answer, Customer, Payment, Shop, Spec};
 
 const RECEIPTS: &str = "/v1/admin/inventory/MUG-1/receipts";
 
@@ -114,5 +117,76 @@ async fn the_books_are_audited_on_the_living_system_and_a_broken_law_is_named() 
     let breach =
         json!([{ "claim": "every counter of stock equals its ledgers", "examples": ["MUG-1"] }]);
     assert_eq!(wrong.body["breaches"], breach);
+    shop.assert_lawful().await;
+}
+
+async fn resolve(operator: &Customer, checkout: CheckoutId, action: &str) -> Answer {
+    let body = json!({ "action": action, "reason": "the network is down" });
+    let path = format!("/v1/admin/checkouts/{checkout}/resolve");
+    operator.send(Method::POST, &path, &[], Some(body)).await
+}
+
+async fn easily_alarmed() -> Shop {
+    let attention_after = Duration::from_secs(1);
+    let shop = Shop::open_with(Spec { attention_after, ..Spec::default() }).await;
+    shop.stock("MUG-1", 1, 1299).await;
+    shop
+}
+
+#[tokio::test]
+async fn a_checkout_that_needs_attention_can_be_given_up_and_its_stock_goes_back() {
+    let shop = easily_alarmed().await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let operator = shop.operator("olga").await;
+    shop.kill_paysim();
+    let checkout = ada.buy("pm_card_visa").await.checkout();
+    ada.until(checkout, "needs_attention").await;
+    assert_eq!(resolve(&ada, checkout, "give_up").await.status, StatusCode::FORBIDDEN);
+
+    let told = resolve(&operator, checkout, "give_up").await;
+
+    assert_eq!(told.status, StatusCode::ACCEPTED, "{:#}", told.body);
+    ada.until(checkout, "cancelled").await;
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    let late = resolve(&operator, checkout, "retry").await;
+    assert_eq!((late.status, late.code()), (StatusCode::CONFLICT, Some("invalid_state")));
+    let recorded: Vec<(String, String, String, bool)> = sqlx::query_as(
+        "SELECT action, actor, reason, taken_at IS NOT NULL FROM checkout_resolution ORDER BY id",
+    )
+    .fetch_all(&shop.db)
+    .await
+    .expect("a record");
+    let row = |action: &str, taken| {
+        (action.to_owned(), "olga".to_owned(), "the network is down".to_owned(), taken)
+    };
+    assert_eq!(recorded, [row("give_up", true), row("retry", false)]);
+    shop.start_paysim().await;
+    assert_eq!(shop.payment(checkout).await, Payment::default());
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn a_checkout_that_is_told_to_retry_goes_on_and_once_capturing_cannot_be_given_up() {
+    let shop = easily_alarmed().await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let operator = shop.operator("olga").await;
+    shop.fault("capture", "timeout_after", Duration::from_secs(20)).await;
+    let started = ada.start_only("once", json!({ "payment": { "method": "pm_card_visa" } })).await;
+    let checkout = started.checkout();
+    ada.until(checkout, "needs_attention").await;
+
+    let refused = resolve(&operator, checkout, "give_up").await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::CONFLICT, Some("invalid_state")),
+        "{:#}",
+        refused.body
+    );
+    let told = resolve(&operator, checkout, "retry").await;
+
+    assert_eq!(told.status, StatusCode::ACCEPTED, "{:#}", told.body);
+    ada.until(checkout, "completed").await;
+    let once = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
+    assert_eq!(shop.payment(checkout).await, once);
     shop.assert_lawful().await;
 }

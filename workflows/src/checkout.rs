@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
-    SyncWorkflowContext, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
-    WorkflowContextView, WorkflowResult, WorkflowTermination,
+    CancellableFuture, SyncWorkflowContext, WaitConditionOptions, WorkflowCancellationToken,
+    WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination, select,
 };
 
 pub use self::status::{CheckoutStatus, NextAction};
@@ -80,6 +80,26 @@ pub struct ChangedAttempt {
     pub attempt: Attempt,
 }
 
+/// What an operator decides about a checkout that needs attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// What does not finish is tried again now.
+    Retry,
+    /// It is undone, as if the customer had called it off. Not once the money may have been taken.
+    GiveUp,
+}
+
+impl Resolution {
+    /// The name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::GiveUp => "give_up",
+        }
+    }
+}
+
 /// Why `sell` did not sell.
 enum Stop {
     /// The first step refused, definitely, having done nothing.
@@ -104,6 +124,10 @@ pub struct CheckoutWorkflow {
     /// Something has happened to the attempt under way since the provider was last asked.
     payment_changed: bool,
     cancel_requested: bool,
+    /// How often an operator has said what to do about what needs attention.
+    resolutions: u32,
+    /// An operator has said to undo it.
+    given_up: bool,
 }
 
 #[workflow_methods]
@@ -117,6 +141,8 @@ impl CheckoutWorkflow {
             submitted,
             payment_changed: false,
             cancel_requested: false,
+            resolutions: 0,
+            given_up: false,
         }
     }
 
@@ -134,10 +160,15 @@ impl CheckoutWorkflow {
                 return Err(refusal(&problem).into());
             }
             Err(Stop::Undo(problem)) => {
-                if let Err(Bug(detail)) = Self::turn_back(ctx, saga, problem).await {
-                    // Parked in plain sight: ending here would lose an undo.
+                let problem = if Self::given_up(ctx) { Problem::Cancelled } else { problem };
+                while let Err(Bug(detail)) =
+                    Self::turn_back(ctx, saga.clone(), problem.clone()).await
+                {
+                    // Parked in plain sight, until somebody has mended it: ending here would lose an undo.
                     Self::call_attention(ctx, Some(detail));
-                    ctx.wait_condition_with_options(|_| false, detached()).await?;
+                    let resolved = Self::resolved_since(ctx.state(Self::resolutions));
+                    ctx.wait_condition_with_options(resolved, detached()).await?;
+                    Self::call_attention(ctx, None);
                 }
             }
         }
@@ -208,6 +239,55 @@ impl CheckoutWorkflow {
     pub async fn cancel(ctx: &mut WorkflowContext<Self>) -> CheckoutStatus {
         ctx.state_mut(|s| s.cancel_requested = true);
         Self::when(ctx, |s| s.status.state().finished()).await
+    }
+
+    /// Does something about what needs attention, as an operator has decided.
+    #[update(name = "resolve")]
+    pub fn resolve(
+        &mut self,
+        _ctx: &mut SyncWorkflowContext<Self>,
+        resolution: Resolution,
+    ) -> CheckoutStatus {
+        self.resolutions += 1;
+        if resolution == Resolution::GiveUp {
+            self.cancel_requested = true;
+            self.given_up = true;
+        }
+        self.status.clone()
+    }
+
+    #[update_validator(resolve)]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the macro calls it with a reference")]
+    fn validate_resolve(
+        &self,
+        _ctx: &WorkflowContextView,
+        resolution: &Resolution,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.status.attention.is_none() {
+            return Err("nothing about it needs attention".into());
+        }
+        match (resolution, self.status.stage()) {
+            (Resolution::Retry, _)
+            | (
+                Resolution::GiveUp,
+                CheckoutState::Validating
+                | CheckoutState::Reserving
+                | CheckoutState::AwaitingPayment
+                | CheckoutState::Authorizing
+                | CheckoutState::ActionRequired
+                | CheckoutState::Placing,
+            ) => Ok(()),
+            (
+                Resolution::GiveUp,
+                stage @ (CheckoutState::Capturing
+                | CheckoutState::Completed
+                | CheckoutState::Compensating
+                | CheckoutState::Failed
+                | CheckoutState::Cancelled
+                | CheckoutState::Expired
+                | CheckoutState::NeedsAttention),
+            ) => Err(format!("a checkout cannot be given up while {}", stage.as_str()).into()),
+        }
     }
 
     #[update_validator(cancel)]
@@ -336,7 +416,13 @@ impl CheckoutWorkflow {
                 Err(Bug(detail)) => {
                     Self::call_attention(ctx, Some(detail));
                     let pause = Duration::from_millis(input.timing.attention_after_ms);
-                    step::timer(ctx, pause, "before settling is tried again").await;
+                    let mut pause = step::timer(ctx, pause, "before settling is tried again");
+                    let resolved = Self::resolved_since(ctx.state(Self::resolutions));
+                    let mut resolved = ctx.wait_condition_with_options(resolved, detached());
+                    select! {
+                        _ = pause => {}
+                        _ = resolved => pause.cancel(),
+                    }
                     Self::call_attention(ctx, None);
                 }
             }
@@ -368,6 +454,21 @@ impl CheckoutWorkflow {
         saga.compensate(ctx, input.checkout_id, &problem).await?;
         Self::end(ctx, problem);
         Ok(())
+    }
+
+    /// Whether an operator has said, since it was so often, what to do about what needs attention.
+    pub(crate) fn resolved_since(before: u32) -> impl Fn(&Self) -> bool {
+        move |s| s.resolutions > before
+    }
+
+    /// How often an operator has said what to do about what needs attention.
+    pub(crate) fn resolutions(&self) -> u32 {
+        self.resolutions
+    }
+
+    /// Whether an operator has said to undo it.
+    pub(crate) fn given_up(ctx: &WorkflowContext<Self>) -> bool {
+        ctx.state(|s| s.given_up)
     }
 
     fn stop_if_cancelled(ctx: &WorkflowContext<Self>) -> Result<(), Stop> {
@@ -430,7 +531,7 @@ impl CheckoutWorkflow {
     }
 }
 
-fn detached() -> WaitConditionOptions {
+pub(crate) fn detached() -> WaitConditionOptions {
     WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
 }
 

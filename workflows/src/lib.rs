@@ -13,7 +13,8 @@ mod step;
 
 pub use self::{
     checkout::{
-        ChangedAttempt, CheckoutInput, CheckoutStatus, CheckoutWorkflow, NextAction, Timing,
+        ChangedAttempt, CheckoutInput, CheckoutStatus, CheckoutWorkflow, NextAction, Resolution,
+        Timing,
     },
     fulfilment::{FulfilmentInput, FulfilmentWorkflow},
     reservation_expiry::{ReservationExpiryInput, ReservationExpiryWorkflow},

@@ -29,7 +29,7 @@ pub(crate) enum Undo {
 }
 
 /// The undos of the steps begun so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Saga {
     undos: Vec<Undo>,
 }
@@ -108,7 +108,7 @@ impl Undo {
         match self {
             Self::CancelOrder => {
                 let input = CancelInput { checkout_id, problem: problem.clone() };
-                pace.run(ctx, Orders::cancel, input, "cancel the order", DATABASE).await
+                pace.run(ctx, || Orders::cancel, input, "cancel the order", DATABASE).await
             }
             Self::ReleaseStock => {
                 let reason = match problem {
@@ -116,27 +116,31 @@ impl Undo {
                     _ => ReleaseReason::Released,
                 };
                 let input = ReleaseInput { checkout_id, reason };
-                pace.run(ctx, Inventory::release, input, "give the stock back", DATABASE).await
+                pace.run(ctx, || Inventory::release, input, "give the stock back", DATABASE).await
             }
             Self::VoidPayment => {
                 let input = VoidInput { checkout_id };
-                pace.run(ctx, Payments::void, input, "void the payment", PROVIDER).await
+                pace.run(ctx, || Payments::void, input, "void the payment", PROVIDER).await
             }
         }
     }
 }
 
 impl Pace {
-    async fn run<AD: ActivityDefinition>(
+    async fn run<AD>(
         self,
         ctx: &WorkflowContext<CheckoutWorkflow>,
-        activity: AD,
+        activity: impl Fn() -> AD,
         input: AD::Input,
         summary: &str,
         limits: StepLimits,
-    ) -> Result<bool, Bug> {
+    ) -> Result<bool, Bug>
+    where
+        AD: ActivityDefinition,
+        AD::Input: Clone,
+    {
         Ok(match self {
-            Self::Quick => step::quick(ctx, activity, input, summary, limits).await?.is_some(),
+            Self::Quick => step::quick(ctx, activity(), input, summary, limits).await?.is_some(),
             Self::Patient => {
                 step::patient(ctx, activity, input, summary, limits).await?;
                 true

@@ -18,7 +18,10 @@ use temporalio_workflow::{
     WorkflowContext, select,
 };
 
-use crate::{checkout::CheckoutWorkflow, contract::StepLimits};
+use crate::{
+    checkout::{CheckoutWorkflow, detached},
+    contract::StepLimits,
+};
 
 /// The first pause between two slow tries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -41,7 +44,7 @@ where
 {
     match quick(ctx, activity(), input.clone(), summary, limits).await? {
         Some(outcome) => Ok(outcome),
-        None => patient(ctx, activity(), input, summary, limits).await,
+        None => patient(ctx, activity, input, summary, limits).await,
     }
 }
 
@@ -61,31 +64,64 @@ pub(crate) async fn quick<AD: ActivityDefinition>(
 
 /// The slow path: as many tries as it takes. A step still unfinished when its bound passes is put
 /// before people's eyes, and goes on.
-pub(crate) async fn patient<AD: ActivityDefinition>(
+pub(crate) async fn patient<AD>(
     ctx: &WorkflowContext<CheckoutWorkflow>,
-    activity: AD,
+    activity: impl Fn() -> AD,
     input: AD::Input,
     summary: &str,
     limits: StepLimits,
-) -> Result<AD::Output, Bug> {
-    let name = activity.name().to_owned();
-    let mut answer = ctx.execute_activity(activity, input, slow(summary, limits));
+) -> Result<AD::Output, Bug>
+where
+    AD: ActivityDefinition,
+    AD::Input: Clone,
+{
+    let begin = || ctx.execute_activity(activity(), input.clone(), slow(summary, limits));
+    let name = activity().name().to_owned();
+    let mut answer = begin();
     let attention_after = ctx.state(CheckoutWorkflow::attention_after);
     let mut alarm = timer(ctx, attention_after, &format!("{name} should have answered by now"));
     let in_time = select! {
         answered = answer => Some(answered),
         _ = alarm => None,
     };
-    let answered = if let Some(answered) = in_time {
+    if let Some(answered) = in_time {
         alarm.cancel();
-        answered
-    } else {
-        CheckoutWorkflow::call_attention(ctx, Some(format!("{name} does not finish")));
-        let answered = answer.await;
-        CheckoutWorkflow::call_attention(ctx, None);
-        answered
+        return answered.map_err(definite);
+    }
+    CheckoutWorkflow::call_attention(ctx, Some(format!("{name} does not finish")));
+    let answered = loop {
+        let resolved = CheckoutWorkflow::resolved_since(ctx.state(CheckoutWorkflow::resolutions));
+        let mut resolved = ctx.wait_condition_with_options(resolved, detached());
+        let answered = select! {
+            answered = answer => Some(answered),
+            _ = resolved => None,
+        };
+        if let Some(answered) = answered {
+            break answered.map_err(definite);
+        }
+        // Its pause ends at once; a try that is on its way is awaited, and may still answer.
+        answer.cancel();
+        match answer.await {
+            Ok(outcome) => break Ok(outcome),
+            Err(error) => {
+                if let Some(bug) = bug(&error) {
+                    break Err(bug);
+                }
+            }
+        }
+        if CheckoutWorkflow::given_up(ctx) {
+            break Err(Bug(format!("{name} was given up")));
+        }
+        answer = begin();
     };
-    answered.map_err(|error| bug(&error).unwrap_or_else(|| Bug(error.to_string())))
+    CheckoutWorkflow::call_attention(ctx, None);
+    answered
+}
+
+/// What a slow step that ended without an answer comes to.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
+fn definite(error: ActivityExecutionError) -> Bug {
+    bug(&error).unwrap_or_else(|| Bug(error.to_string()))
 }
 
 /// A timer that the workflow's cancellation does not end: a cancelled timer is no expiry.

@@ -5,10 +5,11 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use domain::Sku;
+use domain::{CheckoutId, CheckoutState, Sku};
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use workflows::Resolution;
 
 use super::{
     extract::{Body, ByOperator, Named},
@@ -102,4 +103,53 @@ pub(super) async fn receive(
     } else {
         (StatusCode::CREATED, body).into_response()
     })
+}
+
+/// What an operator decides about a checkout that needs attention.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewResolution)]
+pub(super) struct NewResolutionBody {
+    /// `retry`: what does not finish is tried now. `give_up`: it is undone, as if its customer had called
+    /// it off; not once the money may have been taken.
+    #[schema(value_type = String, pattern = "^(retry|give_up)$")]
+    action: Resolution,
+    /// For the record.
+    #[schema(min_length = 1, max_length = 200)]
+    reason: String,
+}
+
+/// A checkout that was told what to do.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Resolved)]
+pub(super) struct ResolvedBody {
+    #[schema(value_type = String)]
+    checkout_id: CheckoutId,
+    /// Where it stood when it was told.
+    #[schema(value_type = String)]
+    state: CheckoutState,
+}
+
+/// Tells a checkout that needs attention what to do.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/checkouts/{id}/resolve",
+    tag = "operators",
+    security(("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    request_body = NewResolutionBody,
+    responses(
+        (status = 202, description = "It was told", body = ResolvedBody),
+        (status = "4XX", description = "malformed, unauthenticated, forbidden, not_found, invalid_state (state): nothing about it needs attention, or it is too late to give up; payload_too_large, unsupported_media_type, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable: it may not have been told", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
+    )
+)]
+pub(super) async fn resolve(
+    State(service): State<Service>,
+    ByOperator(operator): ByOperator,
+    Named(id): Named<CheckoutId>,
+    Body(NewResolutionBody { action, reason }): Body<NewResolutionBody>,
+) -> Result<Response, Error> {
+    let state = service.resolve(&operator, id, action, &reason).await?;
+    Ok((StatusCode::ACCEPTED, Json(ResolvedBody { checkout_id: id, state })).into_response())
 }

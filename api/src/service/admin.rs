@@ -1,15 +1,18 @@
 //! What those who run the shop ask for: the books' audit, and stock in and out.
 
-use domain::Sku;
+use domain::{CheckoutId, CheckoutState, Sku};
 use store::{
     PoolConnection,
     inventory::{self, Level, Receipt, Received},
     law::{self, Audit, When},
+    resolution,
 };
+use workflows::Resolution;
 
 use super::Service;
 use crate::{
     auth::Operator,
+    engine::Told,
     error::{Error, FieldError},
 };
 
@@ -85,6 +88,34 @@ impl Service {
             tracing::info!(sku = %sku, quantity, operator = operator.as_str(), "{quantity} units of {sku} booked");
         }
         Ok((level, replayed))
+    }
+
+    /// Tells a checkout that needs attention to try again, or to turn back. Where it stood then.
+    pub(crate) async fn resolve(
+        &self,
+        operator: &Operator,
+        id: CheckoutId,
+        action: Resolution,
+        reason: &str,
+    ) -> Result<CheckoutState, Error> {
+        if !text_fits(reason) {
+            let detail = format!("1 to {RECEIPT_TEXT_CHARS_MAX} characters");
+            return Err(Error::Invalid(vec![FieldError::at("/reason", "out_of_range", detail)]));
+        }
+        let (customer, asked) = {
+            let mut conn = self.connection().await?;
+            let customer = resolution::customer_of(&mut conn, id).await?.ok_or(Error::NotFound)?;
+            let (name, actor) = (action.as_str(), operator.as_str());
+            (customer, resolution::ask(&mut conn, id, name, actor, reason).await?)
+        };
+        let state = match self.0.engine.resolve(id, action).await? {
+            Told::Answered(status) => status.state(),
+            Told::Ongoing => CheckoutState::NeedsAttention,
+            Told::Refused => return Err(self.invalid_state(customer, id).await?),
+        };
+        resolution::mark_taken(&mut *self.connection().await?, asked).await?;
+        tracing::info!(checkout.id = %id, operator = operator.as_str(), "{} told {id}", action.as_str());
+        Ok(state)
     }
 
     async fn stock_of(&self, sku: &Sku) -> Result<PoolConnection, Error> {

@@ -258,7 +258,11 @@ impl Service {
         }
     }
 
-    async fn invalid_state(&self, caller: CustomerId, id: CheckoutId) -> Result<Error, Error> {
+    pub(super) async fn invalid_state(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+    ) -> Result<Error, Error> {
         let state = self.checkout(caller, id).await?.state;
         Ok(Error::InvalidState { state, checkout_id: id })
     }
