@@ -2,7 +2,7 @@
 //!
 //! An activity returns only when it knows what happened. A business answer is a value; trouble that
 //! may pass is an error, which the engine retries; a bug goes through [`failure`] and is not
-//! retried. Each is idempotent by checkout id, so running it twice equals running it once. SQL
+//! retried. Each is idempotent by the id of its checkout or refund, so running it twice equals running it once. SQL
 //! stands in `store`, HTTP in `payments`; transactions are opened and closed here, but for
 //! those of the stock's queues.
 
@@ -12,5 +12,8 @@ mod holds;
 mod inventory;
 mod orders;
 mod payments;
+mod refunds;
 
-pub use self::{holds::Holds, inventory::Inventory, orders::Orders, payments::Payments};
+pub use self::{
+    holds::Holds, inventory::Inventory, orders::Orders, payments::Payments, refunds::Refunds,
+};

@@ -24,9 +24,9 @@ use workflows::contract::{
 
 use crate::{failure, heartbeat, holds::Holds};
 
-/// What keeps a payment step from a definite answer.
+/// What keeps a step of a payment or a refund from a definite answer.
 #[derive(Debug)]
-enum Trouble {
+pub(crate) enum Trouble {
     Database(store::Error),
     Provider(::payments::Error),
     /// What the provider calls the payment is not a name it gives.
@@ -325,7 +325,7 @@ fn decided(row: &AttemptRow) -> Option<AuthorizeOutcome> {
     }
 }
 
-fn intent_id(reference: &str) -> Result<IntentId, Trouble> {
+pub(crate) fn intent_id(reference: &str) -> Result<IntentId, Trouble> {
     reference.to_owned().try_into().map_err(|_| Trouble::BadReference(reference.to_owned()))
 }
 

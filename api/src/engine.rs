@@ -3,6 +3,8 @@
 //! Every call has a deadline and a definite meaning: what is reported as under way is durable in the
 //! engine, and what could not be handed over is an error that the client may retry.
 
+mod refund;
+
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,

@@ -4,10 +4,11 @@
 
 mod wire;
 
-use domain::{CheckoutId, CheckoutState};
+use domain::{CheckoutId, CheckoutState, OrderId, OrderState, RefundProblem};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use store::restock::ExcessLine;
 use tonic::Code;
 
 pub(crate) use self::wire::{Problem, text_members};
@@ -47,6 +48,15 @@ pub(crate) enum Error {
     ReferenceReused {
         quantity: i64,
     },
+    /// Money of an order that cannot be given back, or the order is in no state for what was asked.
+    Refund {
+        order_id: OrderId,
+        problem: RefundProblem,
+    },
+    /// More is to be put on the shelf again than was sold.
+    RestockExceedsSold(Vec<ExcessLine>),
+    /// Another restock of the order has this reference.
+    RestockReferenceReused,
     /// Trouble that may pass; the source is logged, never shown.
     Unavailable(anyhow::Error),
     /// Too much is going on already.
@@ -140,6 +150,23 @@ fn unsold_entry(problem: &domain::Problem) -> Entry {
         P::Internal { .. } => Code::Internal,
         P::Cancelled => Code::Aborted,
         _ => Code::FailedPrecondition,
+    };
+    entry(problem.code(), title, status, grpc)
+}
+
+fn refund_entry(problem: &RefundProblem) -> Entry {
+    let (title, status, grpc) = match problem {
+        RefundProblem::InvalidState { .. } => {
+            ("That cannot be done in this state", StatusCode::CONFLICT, Code::FailedPrecondition)
+        }
+        RefundProblem::ExceedsCaptured { .. } => (
+            "There is not so much to give back",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::FailedPrecondition,
+        ),
+        RefundProblem::ReferenceReused { .. } => {
+            ("The reference belongs to another refund", StatusCode::CONFLICT, Code::AlreadyExists)
+        }
     };
     entry(problem.code(), title, status, grpc)
 }
@@ -241,6 +268,19 @@ impl Error {
                 S::CONFLICT,
                 Code::AlreadyExists,
             ),
+            Self::Refund { problem, .. } => refund_entry(problem),
+            Self::RestockExceedsSold(_) => entry(
+                "restock_exceeds_sold",
+                "There were not so many sold",
+                S::UNPROCESSABLE_ENTITY,
+                Code::FailedPrecondition,
+            ),
+            Self::RestockReferenceReused => entry(
+                "reference_reused",
+                "The reference belongs to another restock",
+                S::CONFLICT,
+                Code::AlreadyExists,
+            ),
             Self::Unavailable(_) | Self::Overloaded => {
                 entry("unavailable", "Not now", S::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
@@ -279,6 +319,9 @@ impl Error {
             Self::InvalidState { state, .. } => format!("the checkout is {}", state.as_str()),
             Self::InsufficientStock { available, reserved } => format!("{available} units can be taken out; {reserved} more are held for checkouts"),
             Self::ReferenceReused { quantity } => format!("{quantity} units of this SKU were booked under it; a new receipt needs a new reference"),
+            Self::Refund { problem, .. } => refund_detail(problem),
+            Self::RestockExceedsSold(lines) => format!("{} of its SKUs were sold, less what is restocked already, in smaller numbers", lines.len()),
+            Self::RestockReferenceReused => "other lines of this order were restocked under it; a new restock needs a new reference".into(),
             Self::Unavailable(_) => "something that is needed cannot be reached; nothing is lost, try again".into(),
             Self::Overloaded => "too many requests are in progress; try again".into(),
             Self::Throttled { retry_after_s } => format!("others before you may take what is left, or it cannot be decided soon; nothing was started, try again in {retry_after_s} s"),
@@ -304,6 +347,14 @@ impl Error {
             }
             Self::ReferenceReused { quantity } => {
                 members.insert("quantity".into(), (*quantity).into());
+            }
+            Self::Refund { order_id, problem } => {
+                members.insert("order_id".into(), json(order_id));
+                members.extend(refund_members(*order_id, problem));
+            }
+            Self::RestockExceedsSold(lines) => {
+                let line = |line: &ExcessLine| serde_json::json!({ "sku": line.sku, "wanted": line.wanted, "left": line.left });
+                members.insert("lines".into(), lines.iter().map(line).collect());
             }
             Self::InvalidState { state, checkout_id } => {
                 members.insert("state".into(), json(state));
@@ -348,6 +399,30 @@ impl Error {
     fn problem(&self) -> Problem {
         Problem::new(self.entry(), self.detail(), self.members())
     }
+}
+
+fn refund_detail(problem: &RefundProblem) -> String {
+    match problem {
+        RefundProblem::InvalidState { state: OrderState::Pending | OrderState::Placed } => {
+            "the order is being bought; cancel its checkout instead".into()
+        }
+        RefundProblem::InvalidState { state } => format!("the order is {}", state.as_str()),
+        RefundProblem::ExceedsCaptured { left } => format!("{left} are left to give back"),
+        RefundProblem::ReferenceReused { amount } => {
+            format!("{amount} were given back under it; a new refund needs a new reference")
+        }
+    }
+}
+
+/// The fields of the domain's problem, as they stand in its JSON, and what may be cancelled instead.
+fn refund_members(order_id: OrderId, problem: &RefundProblem) -> Map<String, Value> {
+    let Value::Object(mut members) = json(problem) else { return Map::new() };
+    members.remove("code");
+    if let RefundProblem::InvalidState { state: OrderState::Pending | OrderState::Placed } = problem
+    {
+        members.insert("checkout_id".into(), json(&order_id.checkout()));
+    }
+    members
 }
 
 fn unsold_detail(problem: &domain::Problem) -> String {

@@ -11,6 +11,7 @@ mod extract;
 mod ops;
 mod orders;
 mod payments;
+mod refunds;
 mod sessions;
 mod view;
 
@@ -88,12 +89,15 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(checkouts::events))
         .routes(routes!(orders::list))
         .routes(routes!(orders::show))
+        .routes(routes!(orders::cancel))
         .routes(routes!(payments::webhook))
         .routes(routes!(payments::back))
         .routes(routes!(admin::invariants))
         .routes(routes!(admin::level))
         .routes(routes!(admin::receive))
         .routes(routes!(admin::resolve))
+        .routes(routes!(refunds::refund, refunds::refunds))
+        .routes(routes!(refunds::restock))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }
@@ -130,6 +134,7 @@ mod tests {
                 "GET /readyz",
                 "GET /v1/admin/invariants token",
                 "GET /v1/admin/inventory/{sku} token",
+                "GET /v1/admin/orders/{id}/refunds token",
                 "GET /v1/cart token",
                 "GET /v1/checkouts/{id} token",
                 "GET /v1/checkouts/{id}/events token",
@@ -138,10 +143,13 @@ mod tests {
                 "GET /v1/payments/return",
                 "POST /v1/admin/checkouts/{id}/resolve token",
                 "POST /v1/admin/inventory/{sku}/receipts token",
+                "POST /v1/admin/orders/{id}/refunds token",
+                "POST /v1/admin/orders/{id}/restock token",
                 "POST /v1/cart/items token",
                 "POST /v1/checkouts token",
                 "POST /v1/checkouts/{id}/cancel token",
                 "POST /v1/checkouts/{id}/payment token",
+                "POST /v1/orders/{id}/cancel token",
                 "POST /v1/sessions",
                 "POST /v1/webhooks/stripe",
                 "PUT /v1/cart/items/{sku} token",

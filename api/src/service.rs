@@ -9,7 +9,9 @@ pub(crate) mod cart;
 pub(crate) mod checkout;
 pub(crate) mod inbox;
 pub(crate) mod order;
+pub(crate) mod refund;
 pub(crate) mod request;
+pub(crate) mod restock;
 
 use std::{
     ops::DerefMut,

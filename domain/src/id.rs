@@ -118,6 +118,11 @@ id!(
     "pay"
 );
 id!(
+    /// Money on its way back after a sale; also the id of the workflow that sees to it.
+    RefundId,
+    "ref"
+);
+id!(
     /// A customer, guest or known. Opaque: it carries no personal data.
     CustomerId,
     "cus"
@@ -145,6 +150,19 @@ impl OrderId {
     /// The checkout that made this order.
     pub const fn checkout(self) -> CheckoutId {
         CheckoutId(self.0)
+    }
+
+    /// The payment of this order.
+    pub const fn payment(self) -> PaymentId {
+        PaymentId(self.0)
+    }
+}
+
+impl RefundId {
+    /// Derives the refund's identity from the order and what whoever asks calls it, so a request that is
+    /// sent again names the same refund without any look-up.
+    pub fn derive(order: OrderId, reference: &str) -> Self {
+        Self(Uuid::new_v5(&order.uuid(), reference.as_bytes()))
     }
 }
 
@@ -192,5 +210,13 @@ mod tests {
         assert_eq!(CheckoutId::derive(ann, "k"), CheckoutId::derive(ann, "k"));
         assert_ne!(CheckoutId::derive(ann, "k"), CheckoutId::derive(bob, "k"));
         assert_ne!(CheckoutId::derive(ann, "k"), CheckoutId::derive(ann, "l"));
+    }
+
+    #[test]
+    fn one_order_and_reference_always_name_one_refund() {
+        let (one, other) = (OrderId::from(Uuid::from_u128(1)), OrderId::from(Uuid::from_u128(2)));
+        assert_eq!(RefundId::derive(one, "r"), RefundId::derive(one, "r"));
+        assert_ne!(RefundId::derive(one, "r"), RefundId::derive(other, "r"));
+        assert_ne!(RefundId::derive(one, "r"), RefundId::derive(one, "s"));
     }
 }

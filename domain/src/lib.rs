@@ -11,18 +11,20 @@ pub mod id;
 pub mod money;
 pub mod order;
 pub mod payment;
+pub mod refund;
 pub mod sku;
 pub mod stock;
 
 pub use self::{
     cart::{Cart, CartLine, LINES_MAX},
     checkout::{CheckoutState, Problem, Quote, QuoteLine, ShortLine},
-    id::{CheckoutId, CustomerId, OrderId, PaymentId},
+    id::{CheckoutId, CustomerId, OrderId, PaymentId, RefundId},
     money::{Currency, Money},
     order::{Order, OrderEvent, OrderState},
     payment::{
         Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, PaymentMethod, VoidOutcome,
     },
+    refund::{RefundProblem, RefundPurpose, RefundState},
     sku::{Quantity, Sku},
     stock::{Stock, StockLine},
 };

@@ -90,12 +90,66 @@ const LAWS: &[Law] = &[
                 <> (coalesce(c.state, '') = 'completed')",
     },
     Law {
-        claim: "a paid order has been paid its total, and no other order has been paid anything",
+        claim: "a sold order has been paid its total less what went back, and no other order has been paid anything",
         when: When::Quiet,
         sql: "
+            SELECT o.id::text FROM customer_order o LEFT JOIN payment p USING (id) LEFT JOIN LATERAL (
+                SELECT coalesce(sum(amount_minor), 0) AS given_back
+                FROM refund r WHERE r.payment_id = o.id AND r.state IN ('pending', 'succeeded')
+            ) r ON true
+            WHERE coalesce(p.captured_minor - p.refunded_minor + p.refund_failed_minor, 0)
+                <> CASE WHEN o.state IN ('paid', 'shipped', 'delivered', 'refunded')
+                    THEN o.total_minor - r.given_back ELSE 0 END",
+    },
+    Law {
+        claim: "a refunded order has nothing left, unless a refund of it came back",
+        when: When::Always,
+        sql: "
             SELECT o.id::text FROM customer_order o LEFT JOIN payment p USING (id)
-            WHERE coalesce(p.captured_minor - p.refunded_minor, 0)
-                <> CASE WHEN o.state IN ('paid', 'shipped', 'delivered') THEN o.total_minor ELSE 0 END",
+            WHERE o.state = 'refunded'
+                AND (p.captured_minor - p.refunded_minor + p.refund_failed_minor = 0) IS NOT TRUE
+                AND NOT EXISTS (SELECT FROM refund r WHERE r.payment_id = o.id AND r.state = 'failed')",
+    },
+    Law {
+        claim: "what is set aside to be paid back is what was asked for and not made",
+        when: When::Always,
+        sql: "
+            SELECT p.id::text FROM payment p LEFT JOIN LATERAL (
+                SELECT coalesce(sum(amount_minor), 0) AS asked
+                FROM refund r WHERE r.payment_id = p.id AND r.state = 'requested'
+            ) r ON true
+            WHERE p.refunding_minor <> r.asked",
+    },
+    Law {
+        claim: "no refund waits longer than a day to be made",
+        when: When::Always,
+        sql: "
+            SELECT id::text FROM refund
+            WHERE state = 'requested' AND created_at < now() - interval '1 day'",
+    },
+    Law {
+        claim: "as many refunds were asked for, and came to nothing, as events say",
+        when: When::Always,
+        sql: "
+            SELECT 'refunds and events written differ' FROM (
+                SELECT count(*) AS asked, count(*) FILTER (WHERE state IN ('failed', 'refused')) AS undone
+                FROM refund
+            ) r, (
+                SELECT count(*) FILTER (WHERE topic = 'refund.requested') AS asked,
+                    count(*) FILTER (WHERE topic = 'refund.failed') AS undone
+                FROM outbox
+            ) e
+            WHERE (r.asked, r.undone) <> (e.asked, e.undone)",
+    },
+    Law {
+        claim: "every line was restocked as often as is written down",
+        when: When::Always,
+        sql: "
+            SELECT l.order_id::text || ' ' || l.sku FROM order_line l LEFT JOIN LATERAL (
+                SELECT coalesce(sum(quantity), 0) AS restocked
+                FROM restock r WHERE r.order_id = l.order_id AND r.sku = l.sku
+            ) r ON true
+            WHERE l.restocked <> r.restocked",
     },
     Law {
         claim: "a payment's sums equal its ledger",
@@ -105,11 +159,12 @@ const LAWS: &[Law] = &[
                 SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'authorized'), 0) AS authorized,
                     coalesce(sum(amount_minor) FILTER (WHERE kind = 'captured'), 0) AS captured,
                     coalesce(sum(amount_minor) FILTER (WHERE kind = 'voided'), 0) AS voided,
-                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'refunded'), 0) AS refunded
+                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'refunded'), 0) AS refunded,
+                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund_failed'), 0) AS refund_failed
                 FROM payment_entry e WHERE e.payment_id = p.id
             ) e ON true
-            WHERE (p.authorized_minor, p.captured_minor, p.voided_minor, p.refunded_minor)
-                <> (e.authorized, e.captured, e.voided, e.refunded)",
+            WHERE (p.authorized_minor, p.captured_minor, p.voided_minor, p.refunded_minor, p.refund_failed_minor)
+                <> (e.authorized, e.captured, e.voided, e.refunded, e.refund_failed)",
     },
     Law {
         claim: "no money stays set aside for an order that is over",

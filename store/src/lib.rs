@@ -16,7 +16,9 @@ pub mod law;
 pub mod order;
 pub mod outbox;
 pub mod payment;
+pub mod refund;
 pub mod resolution;
+pub mod restock;
 
 use sqlx::{migrate::Migrator, postgres::PgPoolOptions};
 

@@ -7,7 +7,7 @@ pub mod read;
 
 use domain::{
     CheckoutId, CustomerId, Money, Order, OrderEvent, OrderId, OrderState, Problem, Quantity,
-    Quote, QuoteLine, Sku, StockLine, checkout::QuoteError,
+    Quote, QuoteLine, RefundId, Sku, StockLine, checkout::QuoteError,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -180,6 +180,19 @@ pub async fn cancel(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Turns an order into a refunded one; the caller has its lock. One that was refunded before stays so.
+pub(crate) async fn refunded(
+    conn: &mut PgConnection,
+    order: Order,
+    refund_id: RefundId,
+) -> Result<(), Error> {
+    let Some(refunded) = transition(order, OrderEvent::Refunded)? else {
+        return Ok(());
+    };
+    let cause = refund_id.to_string();
+    advance(conn, refunded, OrderEvent::Refunded, &cause, &serde_json::json!({})).await
 }
 
 /// The frozen lines of an order, in SKU order.

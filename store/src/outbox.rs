@@ -7,6 +7,15 @@ use crate::Error;
 
 /// The topic of an order that was paid.
 pub const ORDER_PAID: &str = "order.paid";
+/// The topic of a paid order that is not to be shipped any more.
+pub const ORDER_CALLED_OFF: &str = "order.called_off";
+/// The topic of a refund that was asked for.
+pub const REFUND_REQUESTED: &str = "refund.requested";
+/// The topic of a refund that is on its way to the customer.
+pub const REFUND_SUCCEEDED: &str = "refund.succeeded";
+/// The topic of a refund that the provider will not make, or that did not work, perhaps after it had
+/// succeeded.
+pub const REFUND_FAILED: &str = "refund.failed";
 
 /// The topic of money that came for a closed payment and went back in full.
 pub const PAYMENT_RETURNED: &str = "payment.returned";

@@ -96,6 +96,8 @@ pub enum EntryKind {
     Voided,
     /// Paid back.
     Refunded,
+    /// Paid back in vain: it is ours again.
+    RefundFailed,
 }
 
 impl EntryKind {
@@ -105,6 +107,7 @@ impl EntryKind {
             Self::Captured => "captured",
             Self::Voided => "voided",
             Self::Refunded => "refunded",
+            Self::RefundFailed => "refund_failed",
         }
     }
 }
@@ -469,7 +472,7 @@ async fn set_state(
 }
 
 /// One ledger entry and its sum, once per provider reference. Whether it is new.
-async fn book(
+pub(crate) async fn book(
     conn: &mut PgConnection,
     payment_id: PaymentId,
     attempt: Attempt,
@@ -489,7 +492,8 @@ async fn book(
             authorized_minor = authorized_minor + CASE e.kind WHEN 'authorized' THEN e.amount_minor ELSE 0 END,
             captured_minor = captured_minor + CASE e.kind WHEN 'captured' THEN e.amount_minor ELSE 0 END,
             voided_minor = voided_minor + CASE e.kind WHEN 'voided' THEN e.amount_minor ELSE 0 END,
-            refunded_minor = refunded_minor + CASE e.kind WHEN 'refunded' THEN e.amount_minor ELSE 0 END
+            refunded_minor = refunded_minor + CASE e.kind WHEN 'refunded' THEN e.amount_minor ELSE 0 END,
+            refund_failed_minor = refund_failed_minor + CASE e.kind WHEN 'refund_failed' THEN e.amount_minor ELSE 0 END
         FROM entry e WHERE id = $1
         "#,
         payment_id.uuid(),

@@ -14,6 +14,7 @@ mod idempotency;
 mod input;
 mod late;
 mod paying;
+mod refunds;
 mod replay;
 mod saga;
 mod shards;

@@ -8,7 +8,8 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use devstack::workspace_root;
-use domain::CheckoutId;
+use domain::{CheckoutId, RefundId};
+use reqwest::Method;
 use serde_json::{Value, json};
 use temporalio_client::{
     UntypedWorkflow, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowFetchHistoryOptions,
@@ -18,11 +19,12 @@ use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOption
 use tests::{PATIENCE, Shop, Spec, eventually, within};
 use uuid::Uuid;
 use workflows::{
-    CheckoutWorkflow, FulfilmentWorkflow, ReservationExpiryWorkflow, reservation_expiry,
+    CheckoutWorkflow, FulfilmentWorkflow, RefundWorkflow, ReservationExpiryWorkflow,
+    reservation_expiry,
 };
 
 /// The paths that must be there; others may be, too.
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 19] = [
     "cancelled",
     "cancelled_while_authorizing",
     "completed_after_attention",
@@ -35,6 +37,9 @@ const PATHS: [&str; 16] = [
     "declined",
     "expired",
     "fulfilment",
+    "refund_failed_later",
+    "refund_not_taken",
+    "refund_on_slow_path",
     "refused",
     "reservation_expiry",
     "sold_out",
@@ -48,6 +53,8 @@ async fn every_recorded_history_replays() {
             .register_workflow::<CheckoutWorkflow>()
             .expect("registered once")
             .register_workflow::<FulfilmentWorkflow>()
+            .expect("registered once")
+            .register_workflow::<RefundWorkflow>()
             .expect("registered once")
             .register_workflow::<ReservationExpiryWorkflow>()
             .expect("registered once")
@@ -94,6 +101,37 @@ async fn record_histories() {
     hasty.stock("MUG-1", 1, 1299).await;
     record_expiries(&hasty).await;
     hasty.assert_lawful().await;
+}
+
+#[tokio::test]
+#[ignore = "writes the refunds among tests/histories anew"]
+async fn record_refund_histories() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 10, 1299).await;
+    let operator = shop.operator("ada").await;
+    let refund = async |sold: CheckoutId, minor: i64| {
+        let amount = json!({ "minor": minor, "currency": "EUR" });
+        let body = json!({ "amount": amount, "reason": "damaged", "reference": "r1" });
+        let path = format!("/v1/admin/orders/{}/refunds", sold.order());
+        operator.send(Method::POST, &path, &[("Prefer", "wait=20")], Some(body)).await
+    };
+    let ada = shop.customer().await;
+
+    let sold = ada.clone().with("MUG-1", 1).await.buy("pm_card_refundFail").await.checkout();
+    let made = refund(sold, 500).await;
+    shop.settle_refund(made.body["provider_ref"].as_str().expect("it was made"), "failed").await;
+    keep_refund(&shop, sold, "refund_failed_later").await;
+
+    let sold = ada.clone().with("MUG-1", 1).await.buy("pm_card_visa").await.checkout();
+    refund(sold, 2000).await;
+    keep_refund(&shop, sold, "refund_not_taken").await;
+
+    let sold = ada.with("MUG-1", 1).await.buy("pm_card_visa").await.checkout();
+    shop.fault("refund", "error_before", Duration::ZERO).await;
+    let made = refund(sold, 500).await;
+    shop.settle_refund(made.body["provider_ref"].as_str().expect("it was made"), "failed").await;
+    keep_refund(&shop, sold, "refund_on_slow_path").await;
+    shop.assert_lawful().await;
 }
 
 async fn record_sales(shop: &Shop) {
@@ -235,6 +273,18 @@ async fn keep_checkout(shop: &Shop, checkout: CheckoutId, name: &str) {
     })
     .await;
     keep(shop, &checkout.to_string(), None, name).await;
+}
+
+async fn keep_refund(shop: &Shop, sold: CheckoutId, name: &str) {
+    let id = RefundId::derive(sold.order(), "r1").to_string();
+    let handle = shop.engine.get_workflow_handle::<RefundWorkflow>(id.clone());
+    eventually(&format!("{name} has ended"), || async {
+        let described =
+            handle.describe(WorkflowDescribeOptions::default()).await.expect("a workflow");
+        described.close_time()
+    })
+    .await;
+    keep(shop, &id, None, name).await;
 }
 
 /// The fulfilment of an order that needs none any more.

@@ -17,7 +17,7 @@ use temporalio_sdk::{
 };
 use tests::{Answer, Payment, Shop, Spec};
 use workflows::{
-    CheckoutWorkflow, FulfilmentWorkflow, TASK_QUEUE,
+    CheckoutWorkflow, FulfilmentWorkflow, RefundWorkflow, TASK_QUEUE,
     contract::{Inventory, Orders, Payments},
 };
 
@@ -46,7 +46,7 @@ fn undos() -> [&'static str; 4] {
 
 /// What is to happen to a step.
 #[derive(Debug, Clone, Copy)]
-enum Harm {
+pub(crate) enum Harm {
     /// It fails in passing before it does anything.
     FailFirst,
     /// It does its work, and then its answer is lost.
@@ -68,10 +68,10 @@ impl Harm {
 
 /// Harm waiting for its steps. What passes strikes once, a bug until it is mended.
 #[derive(Clone, Default)]
-struct Saboteur(Arc<Mutex<Vec<(&'static str, Harm)>>>);
+pub(crate) struct Saboteur(Arc<Mutex<Vec<(&'static str, Harm)>>>);
 
 impl Saboteur {
-    fn plan(&self, harms: impl IntoIterator<Item = (&'static str, Harm)>) {
+    pub(crate) fn plan(&self, harms: impl IntoIterator<Item = (&'static str, Harm)>) {
         self.0.lock().expect("unpoisoned").extend(harms);
     }
 
@@ -86,7 +86,7 @@ impl Saboteur {
     }
 
     /// Mends every bug. Claims that all passing harm was done.
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         let mut planned = self.0.lock().expect("unpoisoned");
         planned.retain(|(_, harm)| harm.passes());
         assert!(planned.is_empty(), "harm that met no step: {planned:?}");
@@ -284,7 +284,7 @@ async fn a_sale_that_is_being_undone_cannot_become_final() {
 const STOCK: i64 = 20;
 
 /// A shop whose one worker runs here, with somebody at its elbow.
-async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
+pub(crate) async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
     let shop =
         Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
     shop.stock("MUG-1", STOCK, 1299).await;
@@ -302,6 +302,7 @@ async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
     .expect("a client");
     let stock = store::inventory::Inventory::new(shop.shards.clone());
     let holds = activities::Holds::new(shop.db.clone(), stock);
+    let refunds = activities::Refunds::new(shop.db.clone(), provider.clone());
     let payments = activities::Payments::new(shop.db.clone(), holds.clone(), provider);
     let options = WorkerOptions::new(TASK_QUEUE)
         .activity_inbound_interceptor(saboteur.clone())
@@ -309,9 +310,12 @@ async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
         .expect("registered once")
         .register_workflow::<FulfilmentWorkflow>()
         .expect("registered once")
+        .register_workflow::<RefundWorkflow>()
+        .expect("registered once")
         .register_activities(activities::Orders::new(shop.db.clone(), holds.clone()))
         .register_activities(activities::Inventory::new(shop.db.clone(), holds, payments.clone()))
         .register_activities(payments)
+        .register_activities(refunds)
         .build();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
     let mut worker = Worker::new(&runtime, shop.engine.clone(), options).expect("a worker");

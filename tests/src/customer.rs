@@ -183,6 +183,12 @@ impl Customer {
         self.send(Method::POST, &format!("/v1/checkouts/{id}/cancel"), &headers, None).await
     }
 
+    /// Calls a paid order off.
+    pub async fn cancel_order(&self, id: CheckoutId) -> Answer {
+        let headers = [("Prefer", PREFER_THE_OUTCOME)];
+        self.send(Method::POST, &format!("/v1/orders/{}/cancel", id.order()), &headers, None).await
+    }
+
     /// Waits until a checkout is in that state.
     pub async fn until(&self, id: CheckoutId, state: &str) -> Answer {
         eventually(&format!("{id} is {state}"), || async {

@@ -121,7 +121,9 @@ impl Shop {
             .env("PAYSIM_DATABASE_URL", paysim_database.url())
             .env("PAYSIM_LISTEN", format!("127.0.0.1:{paysim_port}"))
             .env("PAYSIM_WEBHOOK_URL", format!("{api_url}/v1/webhooks/stripe"))
-            .env("PAYSIM_WEBHOOK_SECRET", WEBHOOK_SECRET);
+            .env("PAYSIM_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            // The last word on a refund is the test's.
+            .args(["--refund-settle-ms", "3600000"]);
         let paysim = Supervised::start(paysim_program.clone()).expect("paysim starts");
         let health: Vec<u16> = (0..spec.workers).map(|_| free_port()).collect();
         let worker_programs: Vec<Program> = health
@@ -256,6 +258,14 @@ impl Shop {
         let answer = answer.expect("an answer");
         assert!(answer.status().is_redirection(), "{}", answer.text().await.unwrap_or_default());
         answer.headers()["location"].to_str().expect("an address").to_owned()
+    }
+
+    /// Gives a refund of the card network its last word: `succeeded` or `failed`.
+    pub async fn settle_refund(&self, provider_ref: &str, status: &str) {
+        let order = json!({ "refund": provider_ref, "status": status });
+        let url = format!("{}/refunds/settle", self.paysim_url);
+        let answer = self.http.post(url).json(&order).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     }
 
     /// Ends every session of the processes under test with the shop's database.

@@ -1,5 +1,5 @@
 //! The relay: carries what the outbox announces to those it concerns. Today that is one reader: a
-//! paid order begins its fulfilment.
+//! paid order begins its fulfilment, and one that is not to be shipped any more ends it.
 //!
 //! Every worker runs one; they share the rows by locks. An event that was carried but could not be
 //! marked is carried again, which the workflow's id makes harmless.
@@ -11,7 +11,7 @@ use domain::OrderId;
 use futures::future::join_all;
 use sqlx::PgPool;
 use store::outbox::{self, Event};
-use temporalio_client::Client;
+use temporalio_client::{Client, WorkflowCancelOptions, errors::WorkflowInteractionError};
 use tokio::time::sleep;
 use workflows::{FulfilmentInput, FulfilmentWorkflow, fulfilment::FIRST_LOOK};
 
@@ -71,19 +71,38 @@ async fn carry(pool: &PgPool, client: &Client) -> anyhow::Result<usize> {
 
 async fn deliver(client: &Client, event: &Event) -> anyhow::Result<()> {
     match event.topic.as_str() {
-        outbox::ORDER_PAID => {
-            let order_id: OrderId =
-                event.cause.parse().ok().context("the cause is no order's id")?;
-            let sleeper = Sleeper {
-                id: order_id.to_string(),
-                summary: format!("ship {order_id}"),
-                details: format!("{order_id} is paid and waits to be shipped."),
-                first_task_in: FIRST_LOOK,
-            };
-            let input = FulfilmentInput { order_id };
-            engine::start_sleeping(client, FulfilmentWorkflow::run, &input, sleeper).await
-        }
+        outbox::ORDER_PAID => begin_fulfilment(client, order(event)?).await,
+        outbox::ORDER_CALLED_OFF => end_fulfilment(client, order(event)?).await,
         // Of no concern to anybody yet.
         _ => Ok(()),
+    }
+}
+
+fn order(event: &Event) -> anyhow::Result<OrderId> {
+    event.cause.parse().ok().context("the cause is no order's id")
+}
+
+async fn begin_fulfilment(client: &Client, order_id: OrderId) -> anyhow::Result<()> {
+    let sleeper = Sleeper {
+        id: order_id.to_string(),
+        summary: format!("ship {order_id}"),
+        details: format!("{order_id} is paid and waits to be shipped."),
+        first_task_in: FIRST_LOOK,
+    };
+    let input = FulfilmentInput { order_id };
+    engine::start_sleeping(client, FulfilmentWorkflow::run, &input, sleeper).await
+}
+
+/// The news that the order is paid may come after this: the fulfilment is there to be ended, so that
+/// nothing can begin it later.
+async fn end_fulfilment(client: &Client, order_id: OrderId) -> anyhow::Result<()> {
+    begin_fulfilment(client, order_id).await?;
+    let handle = client.get_workflow_handle::<FulfilmentWorkflow>(order_id.to_string());
+    match handle.cancel(WorkflowCancelOptions::default()).await {
+        // One that has ended needs no word.
+        Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+        Err(error) => {
+            Err(error).context("a fulfilment cannot be told that its order is called off")
+        }
     }
 }

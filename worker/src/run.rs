@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use activities::{Holds, Inventory, Orders, Payments};
+use activities::{Holds, Inventory, Orders, Payments, Refunds};
 use anyhow::Context as _;
 use payments::Stripe;
 use temporalio_client::{
@@ -21,8 +21,8 @@ use temporalio_sdk::{
     },
 };
 use workflows::{
-    CheckoutWorkflow, FulfilmentWorkflow, ReservationExpiryInput, ReservationExpiryWorkflow,
-    TASK_QUEUE, reservation_expiry,
+    CheckoutWorkflow, FulfilmentWorkflow, RefundWorkflow, ReservationExpiryInput,
+    ReservationExpiryWorkflow, TASK_QUEUE, reservation_expiry,
 };
 
 use crate::{config::Run, engine, health::Health, inbox, relay};
@@ -65,7 +65,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     engine::ensure(&client).await?;
 
     let holds = Holds::new(pool.clone(), store::inventory::Inventory::new(shards));
-    let payments = Payments::new(pool.clone(), holds.clone(), provider);
+    let payments = Payments::new(pool.clone(), holds.clone(), provider.clone());
     let options = WorkerOptions::new(TASK_QUEUE)
         .max_cached_workflows(config.cached_workflows_max)
         .workflow_task_poller_behavior(pollers())
@@ -75,10 +75,12 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .tuner(slots())
         .register_workflow::<CheckoutWorkflow>()?
         .register_workflow::<FulfilmentWorkflow>()?
+        .register_workflow::<RefundWorkflow>()?
         .register_workflow::<ReservationExpiryWorkflow>()?
         .register_activities(Orders::new(pool.clone(), holds.clone()))
         .register_activities(Inventory::new(pool.clone(), holds, payments.clone()))
         .register_activities(payments.clone())
+        .register_activities(Refunds::new(pool.clone(), provider))
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
 

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
-    CancellableFuture, SyncWorkflowContext, WaitConditionOptions, WorkflowCancellationToken,
-    WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination, select,
+    CancellableFuture, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
+    WorkflowTermination, select,
 };
 
 pub use self::status::{CheckoutStatus, NextAction};
@@ -29,7 +29,7 @@ use crate::{
         SettleInput,
     },
     saga::{Saga, Undo},
-    step::{self, Bug},
+    step::{self, Bug, Patient, detached},
 };
 
 /// What a checkout is told at its start.
@@ -160,7 +160,7 @@ impl CheckoutWorkflow {
                 return Err(refusal(&problem).into());
             }
             Err(Stop::Undo(problem)) => {
-                let problem = if Self::given_up(ctx) { Problem::Cancelled } else { problem };
+                let problem = if ctx.state(Self::given_up) { Problem::Cancelled } else { problem };
                 while let Err(Bug(detail)) =
                     Self::turn_back(ctx, saga.clone(), problem.clone()).await
                 {
@@ -456,19 +456,9 @@ impl CheckoutWorkflow {
         Ok(())
     }
 
-    /// Whether an operator has said, since it was so often, what to do about what needs attention.
-    pub(crate) fn resolved_since(before: u32) -> impl Fn(&Self) -> bool {
+    /// Whether an operator has said something since.
+    fn resolved_since(before: u32) -> impl Fn(&Self) -> bool {
         move |s| s.resolutions > before
-    }
-
-    /// How often an operator has said what to do about what needs attention.
-    pub(crate) fn resolutions(&self) -> u32 {
-        self.resolutions
-    }
-
-    /// Whether an operator has said to undo it.
-    pub(crate) fn given_up(ctx: &WorkflowContext<Self>) -> bool {
-        ctx.state(|s| s.given_up)
     }
 
     fn stop_if_cancelled(ctx: &WorkflowContext<Self>) -> Result<(), Stop> {
@@ -507,12 +497,6 @@ impl CheckoutWorkflow {
         Self::publish(ctx);
     }
 
-    /// Puts a step that does not finish before people's eyes, or takes it away again.
-    pub(crate) fn call_attention(ctx: &WorkflowContext<Self>, about: Option<String>) {
-        ctx.state_mut(|s| s.status.attention(about));
-        Self::publish(ctx);
-    }
-
     /// Shows the status to whoever watches the engine. An upsert is an event, so only the states an
     /// operator would filter by are written.
     fn publish(ctx: &WorkflowContext<Self>) {
@@ -525,14 +509,25 @@ impl CheckoutWorkflow {
             ctx.upsert_search_attributes(updates);
         }
     }
-
-    pub(crate) fn attention_after(&self) -> Duration {
-        Duration::from_millis(self.input.timing.attention_after_ms)
-    }
 }
 
-pub(crate) fn detached() -> WaitConditionOptions {
-    WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
+impl Patient for CheckoutWorkflow {
+    fn attention_after(&self) -> Duration {
+        Duration::from_millis(self.input.timing.attention_after_ms)
+    }
+
+    fn call_attention(ctx: &WorkflowContext<Self>, about: Option<String>) {
+        ctx.state_mut(|s| s.status.attention(about));
+        Self::publish(ctx);
+    }
+
+    fn resolutions(&self) -> u32 {
+        self.resolutions
+    }
+
+    fn given_up(&self) -> bool {
+        self.given_up
+    }
 }
 
 fn refusal(problem: &Problem) -> ApplicationFailure {

@@ -18,7 +18,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::{
     Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, CheckoutId, CustomerId, Money,
-    PaymentMethod, Problem, ShortLine, VoidOutcome,
+    OrderId, PaymentMethod, Problem, RefundId, RefundProblem, RefundPurpose, RefundState,
+    ShortLine, VoidOutcome,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_macros::activity_definitions;
@@ -240,6 +241,59 @@ pub struct CancelInput {
     pub problem: Problem,
 }
 
+/// What `refunds.request` needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RefundRequest {
+    /// Which refund.
+    pub refund_id: RefundId,
+    /// Of which order.
+    pub order_id: OrderId,
+    /// What for.
+    pub purpose: RefundPurpose,
+    /// How much; without, all that is left.
+    pub amount: Option<Money>,
+    /// Why, in one word.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+    /// What they call it.
+    pub reference: String,
+}
+
+/// How `refunds.request` ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum RefundReply {
+    /// It is written down, now or before.
+    Taken {
+        /// How much goes back.
+        amount: Money,
+        /// How it stands.
+        state: RefundState,
+    },
+    /// Nothing was written, for a reason of the order's or the request's.
+    NotTaken {
+        /// The reason.
+        problem: RefundProblem,
+    },
+}
+
+/// What `refunds.settle` needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettleRefundInput {
+    /// Which refund.
+    pub refund_id: RefundId,
+}
+
+/// How `refunds.settle` ended: the provider's definite word, which may not be its last.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RefundOutcome {
+    /// How the refund stands.
+    pub state: RefundState,
+    /// Why it failed or was refused.
+    pub code: Option<String>,
+}
+
 /// Orders: the record of the sale.
 pub struct Orders;
 
@@ -324,9 +378,28 @@ impl Payments {
     }
 }
 
+/// Refunds: money on its way back after a sale.
+pub struct Refunds;
+
+#[activity_definitions]
+impl Refunds {
+    /// Writes the refund down and sets its amount aside, or says why it is not taken on.
+    #[activity(name = "refunds.request")]
+    pub fn request(input: RefundRequest) -> RefundReply {
+        unimplemented!()
+    }
+
+    /// Makes the refund unless it was made, and writes down how it stands.
+    #[activity(name = "refunds.settle")]
+    pub fn settle_refund(input: SettleRefundInput) -> RefundOutcome {
+        unimplemented!()
+    }
+}
+
 // The macro's modules are private; the markers are what workers implement and workflows call.
 pub use self::{
     inventory::{ExpireDue, Release, Reserve},
     orders::{Cancel, Open, Place, Settle},
     payments::{Authorize, Capture, Close, Void},
+    refunds::{Request, SettleRefund},
 };

@@ -7,6 +7,7 @@
 pub mod checkout;
 pub mod contract;
 pub mod fulfilment;
+pub mod refund;
 pub mod reservation_expiry;
 mod saga;
 mod step;
@@ -17,6 +18,7 @@ pub use self::{
         Timing,
     },
     fulfilment::{FulfilmentInput, FulfilmentWorkflow},
+    refund::{Looking, RefundInput, RefundStatus, RefundTiming, RefundWorkflow},
     reservation_expiry::{ReservationExpiryInput, ReservationExpiryWorkflow},
 };
 

@@ -1,4 +1,4 @@
-//! One step of a checkout: quick when all is well, patient and visible when it is not.
+//! One step of a workflow: quick when all is well, patient and visible when it is not.
 //!
 //! A step is first tried once as a local activity, which costs a history one event. Anything but a
 //! definite answer moves it to a regular activity of the same name and input, which the engine
@@ -14,14 +14,11 @@ use temporalio_common::{
 };
 use temporalio_workflow::{
     ActivityCancellationType, ActivityExecutionError, ActivityOptions, CancellableFuture,
-    LocalActivityOptions, RetryPolicy, TimerOptions, TimerResult, WorkflowCancellationToken,
-    WorkflowContext, select,
+    LocalActivityOptions, RetryPolicy, TimerOptions, TimerResult, WaitConditionOptions,
+    WorkflowCancellationToken, WorkflowContext, select,
 };
 
-use crate::{
-    checkout::{CheckoutWorkflow, detached},
-    contract::StepLimits,
-};
+use crate::contract::StepLimits;
 
 /// The first pause between two slow tries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
@@ -30,15 +27,41 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Bug(pub(crate) String);
 
+/// A workflow that goes on with a step for as long as it takes, and puts one that takes long before
+/// people's eyes.
+pub(crate) trait Patient: Sized + 'static {
+    /// How long a step may be retried before people are told.
+    fn attention_after(&self) -> Duration;
+
+    /// Puts a step that does not finish before people's eyes, or takes it away again.
+    fn call_attention(ctx: &WorkflowContext<Self>, about: Option<String>);
+
+    /// How often people have said what is to become of it; where they cannot, never.
+    fn resolutions(&self) -> u32 {
+        0
+    }
+
+    /// Whether they have said that it is to be undone.
+    fn given_up(&self) -> bool {
+        false
+    }
+}
+
+/// Waiting that the workflow's cancellation does not end.
+pub(crate) fn detached() -> WaitConditionOptions {
+    WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
+}
+
 /// Runs a step to its definite outcome. `activity` makes the marker, which cannot be cloned.
-pub(crate) async fn run<AD>(
-    ctx: &WorkflowContext<CheckoutWorkflow>,
+pub(crate) async fn run<W, AD>(
+    ctx: &WorkflowContext<W>,
     activity: impl Fn() -> AD,
     input: AD::Input,
     summary: &str,
     limits: StepLimits,
 ) -> Result<AD::Output, Bug>
 where
+    W: Patient,
     AD: ActivityDefinition,
     AD::Input: Clone,
 {
@@ -49,8 +72,8 @@ where
 }
 
 /// The fast path: one short try. `None` means that nothing definite came of it.
-pub(crate) async fn quick<AD: ActivityDefinition>(
-    ctx: &WorkflowContext<CheckoutWorkflow>,
+pub(crate) async fn quick<W: Patient, AD: ActivityDefinition>(
+    ctx: &WorkflowContext<W>,
     activity: AD,
     input: AD::Input,
     summary: &str,
@@ -64,21 +87,22 @@ pub(crate) async fn quick<AD: ActivityDefinition>(
 
 /// The slow path: as many tries as it takes. A step still unfinished when its bound passes is put
 /// before people's eyes, and goes on.
-pub(crate) async fn patient<AD>(
-    ctx: &WorkflowContext<CheckoutWorkflow>,
+pub(crate) async fn patient<W, AD>(
+    ctx: &WorkflowContext<W>,
     activity: impl Fn() -> AD,
     input: AD::Input,
     summary: &str,
     limits: StepLimits,
 ) -> Result<AD::Output, Bug>
 where
+    W: Patient,
     AD: ActivityDefinition,
     AD::Input: Clone,
 {
     let begin = || ctx.execute_activity(activity(), input.clone(), slow(summary, limits));
     let name = activity().name().to_owned();
     let mut answer = begin();
-    let attention_after = ctx.state(CheckoutWorkflow::attention_after);
+    let attention_after = ctx.state(W::attention_after);
     let mut alarm = timer(ctx, attention_after, &format!("{name} should have answered by now"));
     let in_time = select! {
         answered = answer => Some(answered),
@@ -88,10 +112,11 @@ where
         alarm.cancel();
         return answered.map_err(definite);
     }
-    CheckoutWorkflow::call_attention(ctx, Some(format!("{name} does not finish")));
+    W::call_attention(ctx, Some(format!("{name} does not finish")));
     let answered = loop {
-        let resolved = CheckoutWorkflow::resolved_since(ctx.state(CheckoutWorkflow::resolutions));
-        let mut resolved = ctx.wait_condition_with_options(resolved, detached());
+        let before = ctx.state(W::resolutions);
+        let mut resolved =
+            ctx.wait_condition_with_options(move |s| s.resolutions() > before, detached());
         let answered = select! {
             answered = answer => Some(answered),
             _ = resolved => None,
@@ -109,12 +134,12 @@ where
                 }
             }
         }
-        if CheckoutWorkflow::given_up(ctx) {
+        if ctx.state(W::given_up) {
             break Err(Bug(format!("{name} was given up")));
         }
         answer = begin();
     };
-    CheckoutWorkflow::call_attention(ctx, None);
+    W::call_attention(ctx, None);
     answered
 }
 
@@ -125,11 +150,11 @@ fn definite(error: ActivityExecutionError) -> Bug {
 }
 
 /// A timer that the workflow's cancellation does not end: a cancelled timer is no expiry.
-pub(crate) fn timer<'a>(
-    ctx: &'a WorkflowContext<CheckoutWorkflow>,
+pub(crate) fn timer<'a, W: Patient>(
+    ctx: &'a WorkflowContext<W>,
     duration: Duration,
     summary: &str,
-) -> impl CancellableFuture<Output = TimerResult> + use<'a> {
+) -> impl CancellableFuture<Output = TimerResult> + use<'a, W> {
     ctx.timer(
         TimerOptions::builder(duration)
             .cancellation_token(WorkflowCancellationToken::new())

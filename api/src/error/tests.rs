@@ -9,6 +9,14 @@ fn line(sku: &str) -> domain::ShortLine {
     domain::ShortLine { sku: sku.parse().expect("a SKU"), wanted: 2, available: 1 }
 }
 
+fn euro() -> domain::Money {
+    domain::Money::new(100, "EUR".parse().expect("a currency")).expect("an amount")
+}
+
+fn refund(problem: RefundProblem) -> Error {
+    Error::Refund { order_id: OrderId::from(uuid::Uuid::nil()), problem }
+}
+
 fn every_error() -> Vec<(Error, &'static str, u16, Code)> {
     let id = CheckoutId::from(uuid::Uuid::nil());
     let unsold = |problem| Error::unsold(problem);
@@ -58,6 +66,26 @@ fn every_error() -> Vec<(Error, &'static str, u16, Code)> {
             409,
             Code::FailedPrecondition,
         ),
+        (
+            refund(RefundProblem::InvalidState { state: OrderState::Shipped }),
+            "invalid_state",
+            409,
+            Code::FailedPrecondition,
+        ),
+        (
+            refund(RefundProblem::ExceedsCaptured { left: euro() }),
+            "refund_exceeds_captured",
+            422,
+            Code::FailedPrecondition,
+        ),
+        (
+            refund(RefundProblem::ReferenceReused { amount: euro() }),
+            "reference_reused",
+            409,
+            Code::AlreadyExists,
+        ),
+        (Error::RestockExceedsSold(vec![]), "restock_exceeds_sold", 422, Code::FailedPrecondition),
+        (Error::RestockReferenceReused, "reference_reused", 409, Code::AlreadyExists),
         (Error::Unavailable(source()), "unavailable", 503, Code::Unavailable),
         (Error::Overloaded, "unavailable", 503, Code::Unavailable),
         (Error::Throttled { retry_after_s: 7 }, "throttled", 429, Code::ResourceExhausted),

@@ -3,13 +3,15 @@
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
+    response::{IntoResponse, Response},
 };
-use domain::OrderId;
+use domain::{OrderId, OrderState};
+use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    extract::{Caller, Named},
+    extract::{Caller, Named, NoBody, Wait},
     view::{OrderBody, OrderPageBody},
 };
 use crate::{
@@ -72,4 +74,35 @@ pub(super) async fn show(
     Named(id): Named<OrderId>,
 ) -> Result<Json<OrderBody>, Error> {
     Ok(Json(service.order(caller, id).await?.into()))
+}
+
+/// Calls a paid order off before it is shipped, and waits a little until its money is on its way back. An
+/// order that was called off before is answered the same.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/cancel",
+    tag = "orders",
+    security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "Which"),
+        ("Prefer" = Option<String>, Header, description = "`wait=n`: how many seconds to wait for the outcome, 0 to 20; 2 if not given"),
+    ),
+    responses(
+        (status = 200, description = "It is called off, and all of its money is on its way back", body = OrderBody),
+        (status = 202, description = "It is called off, and its money will be paid back", body = OrderBody),
+        (status = "4XX", description = "malformed, unauthenticated, not_found, invalid_state (state; with checkout_id, while its checkout can be cancelled instead), unsupported_media_type, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable: send it again", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
+    )
+)]
+pub(super) async fn cancel(
+    State(service): State<Service>,
+    Caller(caller): Caller,
+    Named(id): Named<OrderId>,
+    Wait(wait): Wait,
+    _: NoBody,
+) -> Result<Response, Error> {
+    let order = service.order_cancel(caller, id, wait).await?;
+    let paid = order.summary.state == OrderState::Paid;
+    let status = if paid { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(OrderBody::from(order))).into_response())
 }

@@ -238,6 +238,8 @@ pub(super) struct OrderBody {
     lines: Vec<LineBody>,
     /// In order.
     events: Vec<OrderEventBody>,
+    /// When the customer called it off after it was paid, if they did.
+    called_off_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -265,6 +267,7 @@ impl From<OrderDetail> for OrderBody {
                 })
                 .collect(),
             events: order.events.into_iter().map(event).collect(),
+            called_off_at: order.called_off_at,
         }
     }
 }

@@ -118,7 +118,7 @@ impl Service {
         Ok(state)
     }
 
-    async fn stock_of(&self, sku: &Sku) -> Result<PoolConnection, Error> {
+    pub(super) async fn stock_of(&self, sku: &Sku) -> Result<PoolConnection, Error> {
         Ok(self.0.shards.acquire(self.0.shards.part_of(sku)).await?)
     }
 
@@ -130,7 +130,7 @@ impl Service {
     }
 }
 
-fn text_fits(text: &str) -> bool {
+pub(super) fn text_fits(text: &str) -> bool {
     (1..=RECEIPT_TEXT_CHARS_MAX).contains(&text.chars().count())
         && !text.chars().any(char::is_control)
 }

@@ -32,6 +32,8 @@ pub struct OrderDetail {
     pub lines: Vec<OrderLine>,
     /// What happened to it, in order.
     pub events: Vec<OrderEventRow>,
+    /// When the customer called it off after it was paid, if they did.
+    pub called_off_at: Option<DateTime<Utc>>,
 }
 
 /// One line of an order, as it was frozen.
@@ -119,7 +121,7 @@ pub async fn find(
 ) -> Result<Option<OrderDetail>, Error> {
     let row = sqlx::query!(
         r#"
-        SELECT o.state, o.total_minor, o.currency, o.created_at, o.updated_at,
+        SELECT o.state, o.total_minor, o.currency, o.created_at, o.updated_at, o.called_off_at,
             (
                 SELECT coalesce(jsonb_agg(jsonb_build_object(
                     'sku', l.sku, 'title', l.title, 'quantity', l.quantity, 'unit_price_minor', l.unit_price_minor
@@ -163,6 +165,7 @@ pub async fn find(
         },
         lines,
         events: row.events.0,
+        called_off_at: row.called_off_at,
     }))
 }
 

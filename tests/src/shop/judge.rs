@@ -237,8 +237,8 @@ impl Shop {
 
     /// The card network's ledger, payment by payment, equals what we wrote down.
     async fn assert_books_agree(&self) {
-        let ours: Vec<(Uuid, i64, i64, i64, i64)> = sqlx::query_as(
-            "SELECT id, authorized_minor, captured_minor, voided_minor, refunded_minor FROM payment",
+        let ours: Vec<(Uuid, i64, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT id, authorized_minor, captured_minor, voided_minor, refunded_minor, refund_failed_minor FROM payment",
         )
         .fetch_all(&self.db)
         .await
@@ -247,7 +247,7 @@ impl Shop {
         let theirs: Value =
             self.http.get(url).send().await.expect("a summary").json().await.expect("JSON");
         for payment in theirs["payments"].as_array().expect("payments") {
-            let known = |(id, ..): &(Uuid, i64, i64, i64, i64)| {
+            let known = |(id, ..): &(Uuid, i64, i64, i64, i64, i64)| {
                 payment["payment_id"] == CheckoutId::from(*id).payment().to_string()
             };
             assert!(
@@ -255,7 +255,7 @@ impl Shop {
                 "the card network has a payment that we do not: {payment:#}"
             );
         }
-        for (id, authorized, captured, voided, refunded) in ours {
+        for (id, authorized, captured, voided, refunded, refund_failed) in ours {
             let entries = self.ledger(CheckoutId::from(id)).await;
             let sum = |kind: &str| -> i64 {
                 entries
@@ -265,8 +265,14 @@ impl Shop {
                     .sum()
             };
             assert_eq!(
-                (sum("authorized"), sum("captured"), sum("voided"), sum("refunded")),
-                (authorized, captured, voided, refunded),
+                [
+                    sum("authorized"),
+                    sum("captured"),
+                    sum("voided"),
+                    sum("refunded"),
+                    sum("refund_failed"),
+                ],
+                [authorized, captured, voided, refunded, refund_failed],
                 "the card network's books of {} differ from ours",
                 CheckoutId::from(id).payment(),
             );
