@@ -130,6 +130,18 @@ const INVALID_SIGNATURE: Entry = entry(
     StatusCode::BAD_REQUEST,
     Code::InvalidArgument,
 );
+const RESTOCK_EXCEEDS_SOLD: Entry = entry(
+    "restock_exceeds_sold",
+    "There were not so many sold",
+    StatusCode::UNPROCESSABLE_ENTITY,
+    Code::FailedPrecondition,
+);
+const RESTOCK_REFERENCE_REUSED: Entry = entry(
+    "reference_reused",
+    "The reference belongs to another restock",
+    StatusCode::CONFLICT,
+    Code::AlreadyExists,
+);
 
 fn unsold_entry(problem: &domain::Problem) -> Entry {
     use domain::Problem as P;
@@ -269,18 +281,8 @@ impl Error {
                 Code::AlreadyExists,
             ),
             Self::Refund { problem, .. } => refund_entry(problem),
-            Self::RestockExceedsSold(_) => entry(
-                "restock_exceeds_sold",
-                "There were not so many sold",
-                S::UNPROCESSABLE_ENTITY,
-                Code::FailedPrecondition,
-            ),
-            Self::RestockReferenceReused => entry(
-                "reference_reused",
-                "The reference belongs to another restock",
-                S::CONFLICT,
-                Code::AlreadyExists,
-            ),
+            Self::RestockExceedsSold(_) => RESTOCK_EXCEEDS_SOLD,
+            Self::RestockReferenceReused => RESTOCK_REFERENCE_REUSED,
             Self::Unavailable(_) | Self::Overloaded => {
                 entry("unavailable", "Not now", S::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
