@@ -7,6 +7,7 @@
 //! those of the stock's queues.
 
 pub mod failure;
+mod fulfilment;
 mod heartbeat;
 mod holds;
 mod inventory;
@@ -15,5 +16,6 @@ mod payments;
 mod refunds;
 
 pub use self::{
-    holds::Holds, inventory::Inventory, orders::Orders, payments::Payments, refunds::Refunds,
+    fulfilment::Fulfilment, holds::Holds, inventory::Inventory, orders::Orders, payments::Payments,
+    refunds::Refunds,
 };

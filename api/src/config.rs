@@ -11,7 +11,10 @@ use payments::webhook::Secrets;
 use store::inventory::StockUrls;
 use workflows::Timing;
 
-use crate::auth::{JwtSecret, Operator};
+use crate::{
+    auth::{JwtSecret, Operator},
+    carrier_secrets::CarrierSecrets,
+};
 
 /// Holdfast's API: carts, checkouts and orders over HTTP and gRPC, on one port.
 ///
@@ -44,6 +47,16 @@ pub struct Config {
     /// The secret that signs customers' tokens (HS256): at least 32 bytes, the same for every process.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: JwtSecret,
+    /// The carriers that may say where parcels are, and what they sign with: carrier:secret, separated by
+    /// commas; a carrier may have two while one replaces the other.
+    #[arg(
+        long,
+        env = "CARRIER_WEBHOOK_SECRETS",
+        hide_env_values = true,
+        value_name = "SECRETS",
+        default_value = ""
+    )]
+    pub carrier_webhook_secrets: CarrierSecrets,
     /// Print a token for this operator, by which their doings are recorded, and end.
     #[arg(long, value_name = "NAME")]
     pub operator_token: Option<Operator>,

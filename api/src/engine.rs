@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{CheckoutId, PaymentMethod};
+use domain::{CheckoutId, OrderId, PaymentMethod};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, RetryOptions,
     RpcOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowHandle,
@@ -25,7 +25,10 @@ use temporalio_client::{
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
-use workflows::{CheckoutInput, CheckoutStatus, CheckoutWorkflow, Resolution, TASK_QUEUE};
+use workflows::{
+    CheckoutInput, CheckoutStatus, CheckoutWorkflow, FulfilmentWorkflow, Resolution, TASK_QUEUE,
+    contract::shipping::{CarrierEventName, ShipOutcome, ShipmentPlan, TrackOutcome},
+};
 
 use crate::error::Error;
 
@@ -36,6 +39,8 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest a call may take that only looks something up, or hands something over.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How soon to look again for a fulfilment that is about to be started.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// One name for the one answer that starting a checkout waits for, so that any number of clients can
 /// wait for it together.
@@ -195,6 +200,57 @@ impl Engine {
         told(handle.start_update(CheckoutWorkflow::resolve, resolution, options), CALL_TIMEOUT)
             .await
     }
+
+    /// Has the order's fulfilment make a shipment. One that is not there yet is about to be started.
+    pub(crate) async fn plan_shipment(
+        &self,
+        order_id: OrderId,
+        plan: ShipmentPlan,
+    ) -> Result<ShipOutcome, Error> {
+        let handle = self.fulfilment(order_id)?;
+        let planned = async {
+            loop {
+                let update = FulfilmentWorkflow::plan_shipment;
+                match handle.execute_update(update, plan.clone(), briefly()).await {
+                    Err(WorkflowUpdateError::NotFound(_)) => sleep(LOOK_PAUSE).await,
+                    answered => break answered,
+                }
+            }
+        };
+        timeout(CALL_TIMEOUT, planned)
+            .await
+            .map_err(|_| late("telling a fulfilment to ship"))?
+            .map_err(|error| unavailable("telling a fulfilment to ship", error))
+    }
+
+    /// Tells the order's fulfilment of an event that is in the books.
+    pub(crate) async fn carrier_event(
+        &self,
+        order_id: OrderId,
+        event: CarrierEventName,
+    ) -> Result<(), Error> {
+        let handle = self.fulfilment(order_id)?;
+        let told = handle.execute_update(FulfilmentWorkflow::carrier_event, event, briefly());
+        match timeout(CALL_TIMEOUT, told).await {
+            Ok(Ok(TrackOutcome::Tracked { .. } | TrackOutcome::NotOurs)) => Ok(()),
+            Ok(Ok(TrackOutcome::Broken { detail })) => {
+                Err(Error::Internal(anyhow::anyhow!(detail)))
+            }
+            Ok(Err(error)) => Err(unavailable("telling a fulfilment of an event", error)),
+            Err(_) => Err(late("telling a fulfilment of an event")),
+        }
+    }
+
+    fn fulfilment(
+        &self,
+        order_id: OrderId,
+    ) -> Result<WorkflowHandle<Client, FulfilmentWorkflow>, Error> {
+        Ok(self.client()?.get_workflow_handle(order_id.to_string()))
+    }
+}
+
+fn briefly() -> WorkflowExecuteUpdateOptions {
+    WorkflowExecuteUpdateOptions::builder().rpc_options(within(CALL_TIMEOUT)).build()
 }
 
 async fn keep_connecting(

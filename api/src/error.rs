@@ -2,6 +2,7 @@
 //! and its gRPC status. Nothing else in this crate chooses a status of an error; `wire` only writes
 //! them down.
 
+mod shipping;
 mod wire;
 
 use domain::{CheckoutId, CheckoutState, OrderId, OrderState, RefundProblem};
@@ -11,7 +12,10 @@ use serde_json::{Map, Value};
 use store::restock::ExcessLine;
 use tonic::Code;
 
-pub(crate) use self::wire::{Problem, text_members};
+pub(crate) use self::{
+    shipping::Unshipped,
+    wire::{Problem, text_members},
+};
 
 /// Why a request is not answered with what it asked for.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(crate) enum Error {
     RestockExceedsSold(Vec<ExcessLine>),
     /// Another restock of the order has this reference.
     RestockReferenceReused,
+    /// A parcel that cannot be sent or followed as asked.
+    Shipping(Unshipped),
     /// Trouble that may pass; the source is logged, never shown.
     Unavailable(anyhow::Error),
     /// Too much is going on already.
@@ -130,6 +136,8 @@ const INVALID_SIGNATURE: Entry = entry(
     StatusCode::BAD_REQUEST,
     Code::InvalidArgument,
 );
+const THROTTLED: Entry =
+    entry("throttled", "Others come first", StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted);
 const RESTOCK_EXCEEDS_SOLD: Entry = entry(
     "restock_exceeds_sold",
     "There were not so many sold",
@@ -283,15 +291,11 @@ impl Error {
             Self::Refund { problem, .. } => refund_entry(problem),
             Self::RestockExceedsSold(_) => RESTOCK_EXCEEDS_SOLD,
             Self::RestockReferenceReused => RESTOCK_REFERENCE_REUSED,
+            Self::Shipping(unshipped) => unshipped.entry(),
             Self::Unavailable(_) | Self::Overloaded => {
                 entry("unavailable", "Not now", S::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
-            Self::Throttled { .. } => entry(
-                "throttled",
-                "Others come first",
-                S::TOO_MANY_REQUESTS,
-                Code::ResourceExhausted,
-            ),
+            Self::Throttled { .. } => THROTTLED,
             Self::Internal(_) => entry(
                 "internal",
                 "Something of ours broke",
@@ -324,6 +328,7 @@ impl Error {
             Self::Refund { problem, .. } => refund_detail(problem),
             Self::RestockExceedsSold(lines) => format!("{} of its SKUs were sold, less what is restocked already, in smaller numbers", lines.len()),
             Self::RestockReferenceReused => "other lines of this order were restocked under it; a new restock needs a new reference".into(),
+            Self::Shipping(unshipped) => unshipped.detail(),
             Self::Unavailable(_) => "something that is needed cannot be reached; nothing is lost, try again".into(),
             Self::Overloaded => "too many requests are in progress; try again".into(),
             Self::Throttled { retry_after_s } => format!("others before you may take what is left, or it cannot be decided soon; nothing was started, try again in {retry_after_s} s"),
@@ -362,6 +367,7 @@ impl Error {
                 members.insert("state".into(), json(state));
                 members.insert("checkout_id".into(), json(checkout_id));
             }
+            Self::Shipping(unshipped) => members = unshipped.members(),
             Self::Checkout(unsold) => {
                 if let Some(id) = unsold.checkout_id {
                     members.insert("checkout_id".into(), json(&id));

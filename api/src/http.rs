@@ -13,6 +13,7 @@ mod orders;
 mod payments;
 mod refunds;
 mod sessions;
+mod shipments;
 mod view;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::{BODY_BYTES_MAX, error::Error, metrics::Metrics, service::Service};
         (name = "checkouts", description = "Attempts to buy the cart"),
         (name = "orders", description = "What was bought"),
         (name = "payments", description = "For the card provider, and for browsers on their way back from the bank"),
+        (name = "webhooks", description = "What others tell the shop"),
         (name = "operations", description = "For those who run it")
     ),
     components(schemas(crate::error::Problem, crate::error::FieldError)),
@@ -98,6 +100,9 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(admin::resolve))
         .routes(routes!(refunds::refund, refunds::refunds))
         .routes(routes!(refunds::restock))
+        .routes(routes!(shipments::list, shipments::create))
+        .routes(routes!(shipments::event))
+        .routes(routes!(shipments::hear))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }
@@ -135,6 +140,7 @@ mod tests {
                 "GET /v1/admin/invariants token",
                 "GET /v1/admin/inventory/{sku} token",
                 "GET /v1/admin/orders/{id}/refunds token",
+                "GET /v1/admin/orders/{id}/shipments token",
                 "GET /v1/cart token",
                 "GET /v1/checkouts/{id} token",
                 "GET /v1/checkouts/{id}/events token",
@@ -145,12 +151,15 @@ mod tests {
                 "POST /v1/admin/inventory/{sku}/receipts token",
                 "POST /v1/admin/orders/{id}/refunds token",
                 "POST /v1/admin/orders/{id}/restock token",
+                "POST /v1/admin/orders/{id}/shipments token",
+                "POST /v1/admin/shipments/{id}/events token",
                 "POST /v1/cart/items token",
                 "POST /v1/checkouts token",
                 "POST /v1/checkouts/{id}/cancel token",
                 "POST /v1/checkouts/{id}/payment token",
                 "POST /v1/orders/{id}/cancel token",
                 "POST /v1/sessions",
+                "POST /v1/webhooks/carriers/{carrier}",
                 "POST /v1/webhooks/stripe",
                 "PUT /v1/cart/items/{sku} token",
             ]

@@ -5,6 +5,7 @@
 //! only what no workflow owns: carts, what a checkout was asked for, and what is told of payments.
 
 mod auth;
+mod carrier_secrets;
 mod config;
 mod edge;
 mod engine;
@@ -17,6 +18,7 @@ mod service;
 
 pub use self::{
     auth::{JwtSecret, Operator, operator_token},
+    carrier_secrets::CarrierSecrets,
     config::{Config, WebhookSecrets},
     server::{Running, run},
 };

@@ -12,6 +12,7 @@ pub(crate) mod order;
 pub(crate) mod refund;
 pub(crate) mod request;
 pub(crate) mod restock;
+pub(crate) mod shipment;
 
 use std::{
     ops::DerefMut,
@@ -35,6 +36,7 @@ use self::admission::Admission;
 use crate::{
     STREAMS_MAX,
     auth::{Auth, Operator, Session},
+    carrier_secrets::CarrierSecrets,
     config::Config,
     engine::Engine,
     error::Error,
@@ -49,6 +51,7 @@ pub(crate) struct Service(Arc<Inner>);
 
 struct Inner {
     auth: Auth,
+    carrier_secrets: CarrierSecrets,
     db: PgPool,
     engine: Engine,
     shards: Shards,
@@ -71,6 +74,7 @@ impl Service {
             .context("reading INVENTORY_DATABASE_URLS")?;
         Ok(Self(Arc::new(Inner {
             auth: Auth::new(&config.jwt_secret),
+            carrier_secrets: config.carrier_webhook_secrets.clone(),
             admission: Admission::watching(db.clone(), shards.clone()),
             db,
             shards,

@@ -18,4 +18,5 @@ attempt ensure_namespace
 attempt temporal operator search-attribute create --namespace "$TEMPORAL_NAMESPACE" \
   --name CheckoutState --type Keyword --name OrderId --type Keyword \
   --name CustomerId --type Keyword --name FailureReason --type Keyword \
-  --name AmountMinor --type Int --name HoldExpiresAt --type Datetime
+  --name AmountMinor --type Int --name HoldExpiresAt --type Datetime \
+  --name FulfilmentState --type Keyword

@@ -128,6 +128,12 @@ id!(
     "cus"
 );
 
+id!(
+    /// One parcel of an order.
+    ShipmentId,
+    "shp"
+);
+
 impl CheckoutId {
     /// Derives the checkout's identity from who asks and the `Idempotency-Key` they ask with, so a
     /// retried request names the same checkout without any look-up.

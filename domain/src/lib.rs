@@ -12,19 +12,21 @@ pub mod money;
 pub mod order;
 pub mod payment;
 pub mod refund;
+pub mod shipment;
 pub mod sku;
 pub mod stock;
 
 pub use self::{
     cart::{Cart, CartLine, LINES_MAX},
     checkout::{CheckoutState, Problem, Quote, QuoteLine, ShortLine},
-    id::{CheckoutId, CustomerId, OrderId, PaymentId, RefundId},
+    id::{CheckoutId, CustomerId, OrderId, PaymentId, RefundId, ShipmentId},
     money::{Currency, Money},
     order::{Order, OrderEvent, OrderState},
     payment::{
         Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, PaymentMethod, VoidOutcome,
     },
     refund::{RefundProblem, RefundPurpose, RefundState},
+    shipment::{Carrier, CarrierEventId, ParcelEvent, Progress, ShipmentState, TrackingNumber},
     sku::{Quantity, Sku},
     stock::{Stock, StockLine},
 };

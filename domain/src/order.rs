@@ -14,6 +14,8 @@ pub enum OrderState {
     Placed,
     /// The money is taken and the stock is sold.
     Paid,
+    /// A part of it is on its way.
+    PartiallyShipped,
     /// On its way.
     Shipped,
     /// Arrived.
@@ -26,10 +28,11 @@ pub enum OrderState {
 
 impl OrderState {
     /// Every state.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pending,
         Self::Placed,
         Self::Paid,
+        Self::PartiallyShipped,
         Self::Shipped,
         Self::Delivered,
         Self::Cancelled,
@@ -42,6 +45,7 @@ impl OrderState {
             Self::Pending => "pending",
             Self::Placed => "placed",
             Self::Paid => "paid",
+            Self::PartiallyShipped => "partially_shipped",
             Self::Shipped => "shipped",
             Self::Delivered => "delivered",
             Self::Cancelled => "cancelled",
@@ -52,7 +56,11 @@ impl OrderState {
     /// Whether the sale is final: its money is taken and its stock sold, whatever came after.
     pub const fn sold(self) -> bool {
         match self {
-            Self::Paid | Self::Shipped | Self::Delivered | Self::Refunded => true,
+            Self::Paid
+            | Self::PartiallyShipped
+            | Self::Shipped
+            | Self::Delivered
+            | Self::Refunded => true,
             Self::Pending | Self::Placed | Self::Cancelled => false,
         }
     }
@@ -71,6 +79,8 @@ pub enum OrderEvent {
     Placed,
     /// The money is captured and the stock committed.
     Paid,
+    /// Something left the house, and not everything.
+    PartiallyShipped,
     /// Everything left the house.
     Shipped,
     /// Everything arrived.
@@ -83,14 +93,22 @@ pub enum OrderEvent {
 
 impl OrderEvent {
     /// Every event.
-    pub const ALL: [Self; 6] =
-        [Self::Placed, Self::Paid, Self::Shipped, Self::Delivered, Self::Cancelled, Self::Refunded];
+    pub const ALL: [Self; 7] = [
+        Self::Placed,
+        Self::Paid,
+        Self::PartiallyShipped,
+        Self::Shipped,
+        Self::Delivered,
+        Self::Cancelled,
+        Self::Refunded,
+    ];
 
     /// The event's name on the wire and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Placed => "placed",
             Self::Paid => "paid",
+            Self::PartiallyShipped => "partially_shipped",
             Self::Shipped => "shipped",
             Self::Delivered => "delivered",
             Self::Cancelled => "cancelled",
@@ -127,21 +145,38 @@ impl Order {
         let next = match (self.state, event) {
             (S::Pending, E::Placed) => S::Placed,
             (S::Placed, E::Paid) => S::Paid,
-            (S::Paid, E::Shipped) => S::Shipped,
+            (S::Paid, E::PartiallyShipped) => S::PartiallyShipped,
+            (S::Paid | S::PartiallyShipped, E::Shipped) => S::Shipped,
             // A delivery report may overtake the dispatch report.
-            (S::Paid | S::Shipped, E::Delivered) => S::Delivered,
+            (S::Paid | S::PartiallyShipped | S::Shipped, E::Delivered) => S::Delivered,
             (S::Pending | S::Placed, E::Cancelled) => S::Cancelled,
-            (S::Paid | S::Shipped | S::Delivered, E::Refunded) => S::Refunded,
-            (S::Placed | S::Paid | S::Shipped | S::Delivered | S::Refunded, E::Placed)
-            | (S::Paid | S::Shipped | S::Delivered | S::Refunded, E::Paid)
+            (S::Paid | S::PartiallyShipped | S::Shipped | S::Delivered, E::Refunded) => S::Refunded,
+            (
+                S::Placed | S::Paid | S::PartiallyShipped | S::Shipped | S::Delivered | S::Refunded,
+                E::Placed,
+            )
+            | (S::Paid | S::PartiallyShipped | S::Shipped | S::Delivered | S::Refunded, E::Paid)
+            | (
+                S::PartiallyShipped | S::Shipped | S::Delivered | S::Refunded,
+                E::PartiallyShipped,
+            )
             | (S::Shipped | S::Delivered | S::Refunded, E::Shipped)
             | (S::Delivered | S::Refunded, E::Delivered)
             | (S::Cancelled, E::Cancelled)
             | (S::Refunded, E::Refunded) => return Ok(None),
-            (S::Pending, E::Paid | E::Shipped | E::Delivered | E::Refunded)
-            | (S::Placed, E::Shipped | E::Delivered | E::Refunded)
-            | (S::Paid | S::Shipped | S::Delivered | S::Refunded, E::Cancelled)
-            | (S::Cancelled, E::Placed | E::Paid | E::Shipped | E::Delivered | E::Refunded) => {
+            (
+                S::Pending,
+                E::Paid | E::PartiallyShipped | E::Shipped | E::Delivered | E::Refunded,
+            )
+            | (S::Placed, E::PartiallyShipped | E::Shipped | E::Delivered | E::Refunded)
+            | (
+                S::Paid | S::PartiallyShipped | S::Shipped | S::Delivered | S::Refunded,
+                E::Cancelled,
+            )
+            | (
+                S::Cancelled,
+                E::Placed | E::Paid | E::PartiallyShipped | E::Shipped | E::Delivered | E::Refunded,
+            ) => {
                 return Err(InvalidTransition { state: self.state, event });
             }
         };

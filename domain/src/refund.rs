@@ -155,12 +155,18 @@ impl Taken {
         let left = self.left();
         let in_state = match (state, purpose) {
             (OrderState::Paid, RefundPurpose::PayBack | RefundPurpose::CallOff)
-            | (OrderState::Shipped | OrderState::Delivered, RefundPurpose::PayBack) => true,
+            | (
+                OrderState::PartiallyShipped | OrderState::Shipped | OrderState::Delivered,
+                RefundPurpose::PayBack,
+            ) => true,
             // Its refund came back, so that something is left again.
             (OrderState::Refunded, RefundPurpose::PayBack) => left.minor() > 0,
             (OrderState::Pending | OrderState::Placed | OrderState::Cancelled, _)
             | (
-                OrderState::Shipped | OrderState::Delivered | OrderState::Refunded,
+                OrderState::PartiallyShipped
+                | OrderState::Shipped
+                | OrderState::Delivered
+                | OrderState::Refunded,
                 RefundPurpose::CallOff,
             ) => false,
         };

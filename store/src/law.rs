@@ -86,7 +86,7 @@ const LAWS: &[Law] = &[
         when: When::Always,
         sql: "
             SELECT id::text FROM checkout c FULL JOIN (SELECT id, state FROM customer_order) o USING (id)
-            WHERE (coalesce(o.state, '') IN ('paid', 'shipped', 'delivered', 'refunded'))
+            WHERE (coalesce(o.state, '') IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded'))
                 <> (coalesce(c.state, '') = 'completed')",
     },
     Law {
@@ -98,7 +98,7 @@ const LAWS: &[Law] = &[
                 FROM refund r WHERE r.payment_id = o.id AND r.state IN ('pending', 'succeeded')
             ) r ON true
             WHERE coalesce(p.captured_minor - p.refunded_minor + p.refund_failed_minor, 0)
-                <> CASE WHEN o.state IN ('paid', 'shipped', 'delivered', 'refunded')
+                <> CASE WHEN o.state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded')
                     THEN o.total_minor - r.given_back ELSE 0 END",
     },
     Law {
@@ -189,7 +189,7 @@ const LAWS: &[Law] = &[
         when: When::Always,
         sql: "
             SELECT 'orders paid and events written differ' WHERE
-                (SELECT count(*) FROM customer_order WHERE state IN ('paid', 'shipped', 'delivered', 'refunded'))
+                (SELECT count(*) FROM customer_order WHERE state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded'))
                 <> (SELECT count(*) FROM outbox WHERE topic = 'order.paid')",
     },
     Law {
@@ -207,6 +207,50 @@ const LAWS: &[Law] = &[
             WHERE i.carried_at IS NULL
                 AND greatest(i.received_at, c.finished_at) < now() - interval '5 minutes'
                 AND c.finished_at IS NOT NULL",
+    },
+    Law {
+        claim: "an order's state is what its shipments say",
+        when: When::Always,
+        sql: "
+            SELECT o.id::text FROM customer_order o
+                LEFT JOIN LATERAL (
+                    SELECT coalesce(sum(l.quantity), 0) AS units,
+                        coalesce(sum(l.quantity) FILTER (WHERE s.state IN ('dispatched', 'delivered')), 0) AS dispatched,
+                        coalesce(sum(l.quantity) FILTER (WHERE s.state = 'delivered'), 0) AS delivered
+                    FROM shipment s JOIN shipment_line l ON l.shipment_id = s.id
+                    WHERE s.order_id = o.id AND s.state <> 'cancelled'
+                ) s ON true
+                LEFT JOIN LATERAL (
+                    SELECT coalesce(sum(quantity), 0) AS units FROM order_line l WHERE l.order_id = o.id
+                ) l ON true
+            WHERE CASE
+                WHEN o.state IN ('pending', 'placed', 'cancelled') THEN s.units > 0
+                WHEN o.state = 'refunded' THEN false
+                ELSE o.state <> CASE
+                    WHEN s.dispatched = 0 THEN 'paid'
+                    WHEN s.delivered >= l.units THEN 'delivered'
+                    WHEN s.dispatched >= l.units THEN 'shipped'
+                    ELSE 'partially_shipped'
+                END
+            END",
+    },
+    Law {
+        claim: "no line is shipped more than it was ordered",
+        when: When::Always,
+        sql: "
+            SELECT l.order_id::text || ' ' || l.sku FROM order_line l LEFT JOIN LATERAL (
+                SELECT coalesce(sum(p.quantity), 0) AS units
+                FROM shipment_line p JOIN shipment s ON s.id = p.shipment_id
+                WHERE p.order_id = l.order_id AND p.sku = l.sku AND s.state <> 'cancelled'
+            ) p ON true
+            WHERE l.shipped_quantity <> p.units OR l.shipped_quantity > l.quantity",
+    },
+    Law {
+        claim: "no carrier's event waits to be told for longer than five minutes",
+        when: When::Always,
+        sql: "
+            SELECT carrier || ' ' || event_id FROM carrier_event_waiting
+            WHERE since < now() - interval '5 minutes'",
     },
     Law {
         claim: "an order's events are numbered without a gap",
@@ -320,7 +364,7 @@ async fn sold(
                 SELECT s.id::text AS "id!" FROM unnest($1::uuid[]) AS s (id)
                 WHERE NOT EXISTS (
                     SELECT FROM customer_order o
-                    WHERE o.id = s.id AND o.state IN ('paid', 'shipped', 'delivered', 'refunded')
+                    WHERE o.id = s.id AND o.state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded')
                 )
                 "#,
                 &sold,
@@ -336,7 +380,7 @@ async fn sold(
             SELECT o.id, array_agg(l.sku) AS "skus!"
             FROM (
                 SELECT id FROM customer_order
-                WHERE state IN ('paid', 'shipped', 'delivered', 'refunded') AND id > $1
+                WHERE state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded') AND id > $1
                 ORDER BY id LIMIT $2
             ) o JOIN order_line l ON l.order_id = o.id
             GROUP BY o.id ORDER BY o.id

@@ -7,6 +7,7 @@
 //! inventory rows by SKU.
 #![warn(missing_docs)]
 
+pub mod carrier;
 pub mod cart;
 pub mod catalog;
 pub mod checkout;
@@ -19,6 +20,7 @@ pub mod payment;
 pub mod refund;
 pub mod resolution;
 pub mod restock;
+pub mod shipment;
 
 use sqlx::{migrate::Migrator, postgres::PgPoolOptions};
 

@@ -380,6 +380,17 @@ pub async fn state(
     state.map(|state| parse(&state)).transpose()
 }
 
+/// Whether its customer has called the order off, which may be before its money is back.
+pub(crate) async fn called_off(conn: &mut PgConnection, order_id: OrderId) -> Result<bool, Error> {
+    let called_off = sqlx::query_scalar!(
+        r#"SELECT called_off_at IS NOT NULL AS "called_off!" FROM customer_order WHERE id = $1"#,
+        order_id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(called_off.unwrap_or(false))
+}
+
 fn parse(state: &str) -> Result<OrderState, Error> {
     OrderState::parse(state).ok_or(Error::corrupt("customer_order", "state"))
 }
@@ -388,12 +399,12 @@ async fn lock(conn: &mut PgConnection, order_id: OrderId) -> Result<Order, Error
     find(conn, order_id).await?.ok_or_else(|| Error::Broken(format!("{order_id} was never opened")))
 }
 
-fn transition(order: Order, event: OrderEvent) -> Result<Option<Order>, Error> {
+pub(crate) fn transition(order: Order, event: OrderEvent) -> Result<Option<Order>, Error> {
     order.apply(event).map_err(|error| Error::Broken(format!("{}: {error}", order.id)))
 }
 
 /// Writes where the order stands now, and what took it there.
-async fn advance(
+pub(crate) async fn advance(
     conn: &mut PgConnection,
     order: Order,
     event: OrderEvent,
@@ -425,7 +436,7 @@ fn line_count(lines: usize) -> u32 {
     u32::try_from(lines).expect("a quote has at most as many lines as a cart")
 }
 
-fn sku(text: String) -> Result<Sku, Error> {
+pub(crate) fn sku(text: String) -> Result<Sku, Error> {
     text.try_into().map_err(|_| Error::corrupt("order_line", "sku"))
 }
 

@@ -1,6 +1,7 @@
 //! The outbox: what has happened, for others to act on. A row is written in the transaction that
 //! makes it happen, so nothing is announced that did not happen, and nothing that did goes unsaid.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::Error;
@@ -29,6 +30,8 @@ pub struct Event {
     pub topic: String,
     /// What it happened to, by its public id; once per topic.
     pub cause: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
 }
 
 /// Writes down that something happened, once per topic and cause.
@@ -58,7 +61,7 @@ pub async fn claim(conn: &mut PgConnection, limit: i64) -> Result<Vec<Event>, Er
     Ok(sqlx::query_as!(
         Event,
         r#"
-        SELECT id, topic, cause FROM outbox WHERE carried_at IS NULL
+        SELECT id, topic, cause, created_at FROM outbox WHERE carried_at IS NULL
         ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
         "#,
         limit,

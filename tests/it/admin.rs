@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::CheckoutId;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tests::{Answer, Customer, Payment, Shop, Spec};
+use tests::{Answer, Customer, Payment, Shop, Spec, eventually};
 
 const RECEIPTS: &str = "/v1/admin/inventory/MUG-1/receipts";
 
@@ -170,9 +170,14 @@ async fn a_checkout_that_is_told_to_retry_goes_on_and_once_capturing_cannot_be_g
     let shop = easily_alarmed().await;
     let ada = shop.customer().await.with("MUG-1", 1).await;
     let operator = shop.operator("olga").await;
-    shop.fault("capture", "timeout_after", Duration::from_secs(20)).await;
+    shop.fault("capture", "timeout_before", Duration::from_secs(20)).await;
     let started = ada.start_only("once", json!({ "payment": { "method": "pm_card_visa" } })).await;
     let checkout = started.checkout();
+    eventually("the money is about to be taken", || async {
+        (shop.order_state(checkout).await.as_deref() == Some("placed")).then_some(())
+    })
+    .await;
+    shop.kill_paysim();
     ada.until(checkout, "needs_attention").await;
 
     let refused = resolve(&operator, checkout, "give_up").await;
@@ -185,6 +190,7 @@ async fn a_checkout_that_is_told_to_retry_goes_on_and_once_capturing_cannot_be_g
     let told = resolve(&operator, checkout, "retry").await;
 
     assert_eq!(told.status, StatusCode::ACCEPTED, "{:#}", told.body);
+    shop.start_paysim().await;
     ada.until(checkout, "completed").await;
     let once = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
     assert_eq!(shop.payment(checkout).await, once);

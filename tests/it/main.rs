@@ -2,6 +2,7 @@
 
 mod admin;
 mod buying;
+mod carriers;
 mod cart;
 mod contention;
 mod crash;
@@ -18,6 +19,7 @@ mod refunds;
 mod replay;
 mod saga;
 mod shards;
+mod shipping;
 mod stock;
 mod storm;
 mod sweeper;

@@ -23,8 +23,10 @@ use workflows::{
     reservation_expiry,
 };
 
+use crate::shipping;
+
 /// The paths that must be there; others may be, too.
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 22] = [
     "cancelled",
     "cancelled_while_authorizing",
     "completed_after_attention",
@@ -37,6 +39,9 @@ const PATHS: [&str; 19] = [
     "declined",
     "expired",
     "fulfilment",
+    "fulfilment_called_off",
+    "fulfilment_continued",
+    "fulfilment_delivered",
     "refund_failed_later",
     "refund_not_taken",
     "refund_on_slow_path",
@@ -138,7 +143,6 @@ async fn record_sales(shop: &Shop) {
     let ada = shop.customer().await.with("MUG-1", 2).await;
     let express = ada.buy("pm_card_visa").await.checkout();
     keep_checkout(shop, express, "completed_express").await;
-    keep_fulfilment(shop, express).await;
 
     let ada = ada.with("MUG-1", 1).await;
     let interactive = ada.start(&key(), json!({})).await.checkout();
@@ -287,19 +291,56 @@ async fn keep_refund(shop: &Shop, sold: CheckoutId, name: &str) {
     keep(shop, &id, None, name).await;
 }
 
-/// The fulfilment of an order that needs none any more.
-async fn keep_fulfilment(shop: &Shop, checkout: CheckoutId) {
-    let id = checkout.order().to_string();
-    shop.fulfilment(checkout).await;
+/// Fulfilments alone. `fulfilment.json`, of a version that could not ship yet, is not recorded anew.
+#[tokio::test]
+#[ignore = "writes some of tests/histories anew"]
+async fn record_fulfilments() {
+    let shop = Shop::open_with(Spec {
+        fulfilment_events_per_run: 3,
+        deliver_within: Duration::from_secs(1),
+        ..Spec::default()
+    })
+    .await;
+    shop.stock("MUG-1", 100, 1299).await;
+    let ops = shop.operator("ada").await;
+    let ada = shop.customer().await.with("MUG-1", 2).await;
+
+    let called_off = ada.buy("pm_card_visa").await.checkout();
+    shipping::ship(&ops, called_off, "T-1", None).await;
+    let id = called_off.order().to_string();
     let handle = shop.engine.get_workflow_handle::<FulfilmentWorkflow>(id.clone());
     handle.cancel(WorkflowCancelOptions::default()).await.expect("it is running");
-    eventually("the fulfilment has ended", || async {
+    ended(&shop, &id).await;
+    keep(&shop, &id, None, "fulfilment_called_off").await;
+
+    let ada = ada.with("MUG-1", 2).await;
+    let delivered = ada.buy("pm_card_visa").await.checkout();
+    let first_run = shop.fulfilment(delivered).await;
+    let one = shipping::ship(&ops, delivered, "T-2", Some(1)).await;
+    let other = shipping::ship(&ops, delivered, "T-3", None).await;
+    shipping::tell(&ops, &one, "e-1", "dispatched").await;
+    eventually("it continues as a new run", || async {
+        (shop.fulfilment_run(delivered).await? != first_run).then_some(())
+    })
+    .await;
+    shipping::attention(&shop, delivered).await;
+    shipping::tell(&ops, &one, "e-2", "delivered").await;
+    shipping::tell(&ops, &other, "e-3", "delivered").await;
+    let id = delivered.order().to_string();
+    ended(&shop, &id).await;
+    keep(&shop, &id, Some(first_run), "fulfilment_continued").await;
+    keep(&shop, &id, None, "fulfilment_delivered").await;
+    shop.assert_lawful().await;
+}
+
+async fn ended(shop: &Shop, workflow_id: &str) {
+    let handle = shop.engine.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+    eventually(&format!("{workflow_id} has ended"), || async {
         let described =
             handle.describe(WorkflowDescribeOptions::default()).await.expect("a workflow");
         described.close_time()
     })
     .await;
-    keep(shop, &id, None, "fulfilment").await;
 }
 
 /// Writes a workflow's history down, an event a line.

@@ -75,7 +75,11 @@ async fn the_document_is_served_and_every_operation_in_it_is_there() {
                 "{method} {path}: {}",
                 answer.text
             );
-            assert!(needs_token || answer.status.is_success(), "{method} {path}: {}", answer.text);
+            // What needs no token may need a signature instead, by a name that we know.
+            let signed = path.starts_with("/v1/webhooks/")
+                && matches!(answer.code(), Some("not_found" | "invalid_signature"));
+            let taken = answer.status.is_success() || signed;
+            assert!(needs_token || taken, "{method} {path}: {}", answer.text);
             told.insert(format!("{method} {path}"));
         }
     }
@@ -92,6 +96,8 @@ async fn the_document_is_served_and_every_operation_in_it_is_there() {
         "GET /v1/checkouts/{id}/events",
         "GET /v1/orders",
         "GET /v1/orders/{id}",
+        "POST /v1/webhooks/stripe",
+        "GET /v1/payments/return",
         "GET /livez",
         "GET /readyz",
     ];

@@ -17,7 +17,9 @@ pub use self::{
     books::Books,
     customer::{Answer, Customer, checkout_body},
     server::DatabaseServer,
-    shop::{Arrival, JWT_SECRET, Payment, Shop, Spec, WEBHOOK_SECRET, event, signature},
+    shop::{
+        Arrival, CARRIER_SECRET, JWT_SECRET, Payment, Shop, Spec, WEBHOOK_SECRET, event, signature,
+    },
 };
 
 /// How long a test waits for what should come about by itself.

@@ -27,6 +27,9 @@ pub const JWT_SECRET: &str = "a secret of the tests, long enough for HS256";
 /// What the card network signs its events with.
 pub const WEBHOOK_SECRET: &str = "whsec_of_the_tests_and_of_nobody_else";
 
+/// What the carrier `dhl` signs with.
+pub const CARRIER_SECRET: &str = "a-secret-of-the-carrier";
+
 /// How a shop is set up.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -40,6 +43,12 @@ pub struct Spec {
     pub attention_after: Duration,
     /// How long until the bank is first asked whether its customer has confirmed.
     pub action_poll: Duration,
+    /// How long an order may take to be shipped before people are told.
+    pub ship_within: Duration,
+    /// How long a parcel may take to arrive before people are told.
+    pub deliver_within: Duration,
+    /// How much one run of a fulfilment is told.
+    pub fulfilment_events_per_run: u32,
     /// The databases that stock is split over; none to keep it in the shop's own.
     pub stock_urls: Vec<String>,
 }
@@ -52,8 +61,21 @@ impl Default for Spec {
             payment_window: Duration::from_secs(5 * 60),
             attention_after: Duration::from_secs(60),
             action_poll: Duration::from_millis(200),
+            ship_within: Duration::from_secs(3 * 24 * 60 * 60),
+            deliver_within: Duration::from_secs(14 * 24 * 60 * 60),
+            fulfilment_events_per_run: 100,
             stock_urls: Vec::new(),
         }
+    }
+}
+
+impl Spec {
+    /// The durations that the API gives to each checkout.
+    fn patience(&self, api: Program) -> Program {
+        api.env("HOLD_MS", self.hold.as_millis().to_string())
+            .env("PAYMENT_WINDOW_MS", self.payment_window.as_millis().to_string())
+            .env("ATTENTION_AFTER_MS", self.attention_after.as_millis().to_string())
+            .env("ACTION_POLL_MS", self.action_poll.as_millis().to_string())
     }
 }
 
@@ -136,6 +158,9 @@ impl Shop {
                     .env("PAYMENTS_RETURN_URL", format!("{api_url}/v1/payments/return"))
                     .env("HEALTH_LISTEN", format!("127.0.0.1:{port}"))
                     .env("SWEEP_SLEEP_MAX_MS", spec.hold.as_millis().to_string())
+                    .env("SHIP_WITHIN_MS", spec.ship_within.as_millis().to_string())
+                    .env("DELIVER_WITHIN_MS", spec.deliver_within.as_millis().to_string())
+                    .env("FULFILMENT_EVENTS_PER_RUN", spec.fulfilment_events_per_run.to_string())
             })
             .collect();
         let http = Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
@@ -152,14 +177,12 @@ impl Shop {
         let api_program = program("api")
             .env("API_LISTEN", format!("127.0.0.1:{api_port}"))
             .env("JWT_SECRET", JWT_SECRET)
+            .env("CARRIER_WEBHOOK_SECRETS", format!("dhl:{CARRIER_SECRET}"))
             .env(
                 "PAYMENTS_WEBHOOK_SECRETS",
                 format!("whsec_that_is_on_its_way_out,{WEBHOOK_SECRET}"),
-            )
-            .env("HOLD_MS", spec.hold.as_millis().to_string())
-            .env("PAYMENT_WINDOW_MS", spec.payment_window.as_millis().to_string())
-            .env("ATTENTION_AFTER_MS", spec.attention_after.as_millis().to_string())
-            .env("ACTION_POLL_MS", spec.action_poll.as_millis().to_string());
+            );
+        let api_program = spec.patience(api_program);
         let api = Supervised::start(api_program.clone()).expect("the API starts");
         ready(&http, &api_url).await;
 

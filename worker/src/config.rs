@@ -12,6 +12,7 @@ use store::{
     inventory::{Shards, StockUrls},
 };
 use url::Url;
+use workflows::FulfilmentTiming;
 
 /// Carries checkouts out.
 ///
@@ -107,4 +108,28 @@ pub struct Run {
     /// The longest that the sweeper of expired holds sleeps, in milliseconds; at most the shortest hold
     #[arg(long, env = "SWEEP_SLEEP_MAX_MS", default_value_t = 15 * 60 * 1000)]
     pub sweep_sleep_max_ms: u64,
+    /// How long a paid order may take to be shipped before people are told, in milliseconds
+    #[arg(long, env = "SHIP_WITHIN_MS", default_value_t = FulfilmentTiming::default().ship_within_ms, value_parser = duration_ms())]
+    pub ship_within_ms: u64,
+    /// How long a parcel may take to arrive before people are told, in milliseconds
+    #[arg(long, env = "DELIVER_WITHIN_MS", default_value_t = FulfilmentTiming::default().deliver_within_ms, value_parser = duration_ms())]
+    pub deliver_within_ms: u64,
+    /// How much one run of a fulfilment is told before it continues as a new one
+    #[arg(long, env = "FULFILMENT_EVENTS_PER_RUN", default_value_t = FulfilmentTiming::default().events_per_run, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub fulfilment_events_per_run: u32,
+}
+
+impl Run {
+    pub(crate) fn fulfilment_timing(&self) -> FulfilmentTiming {
+        FulfilmentTiming {
+            ship_within_ms: self.ship_within_ms,
+            deliver_within_ms: self.deliver_within_ms,
+            events_per_run: self.fulfilment_events_per_run,
+        }
+    }
+}
+
+/// A millisecond to a year: more is a unit mistaken.
+fn duration_ms() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=365 * 24 * 3600 * 1000)
 }

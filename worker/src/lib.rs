@@ -6,6 +6,7 @@ use std::{future::Future, pin::Pin, process::ExitCode};
 use clap::Parser as _;
 
 mod audit;
+mod carriers;
 mod config;
 mod engine;
 mod health;

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use store::outbox::{self, Event};
 use temporalio_client::{Client, WorkflowCancelOptions, errors::WorkflowInteractionError};
 use tokio::time::sleep;
-use workflows::{FulfilmentInput, FulfilmentWorkflow, fulfilment::FIRST_LOOK};
+use workflows::{FulfilmentInput, FulfilmentStatus, FulfilmentTiming, FulfilmentWorkflow};
 
 use crate::engine::{self, Sleeper};
 
@@ -25,8 +25,8 @@ const REST: Duration = Duration::from_millis(250);
 const REST_IN_TROUBLE: Duration = Duration::from_secs(2);
 
 /// Goes on until it is dropped.
-pub(crate) async fn run(pool: PgPool, client: Client) {
-    forever("the outbox", || carry(&pool, &client)).await;
+pub(crate) async fn run(pool: PgPool, client: Client, timing: FulfilmentTiming) {
+    forever("the outbox", || carry(&pool, &client, &timing)).await;
 }
 
 /// Carries batch after batch, resting when there is little to do.
@@ -46,14 +46,15 @@ pub(crate) async fn forever<F: Future<Output = anyhow::Result<usize>>>(
     }
 }
 
-/// Carries one batch in one transaction; how many there were. What could be carried is marked, though another was not.
-async fn carry(pool: &PgPool, client: &Client) -> anyhow::Result<usize> {
+/// Carries one batch in one transaction; how many there were. What could be carried is marked, though
+/// another was not.
+async fn carry(pool: &PgPool, client: &Client, timing: &FulfilmentTiming) -> anyhow::Result<usize> {
     let mut tx = pool.begin().await?;
     let events = outbox::claim(&mut tx, i64::from(BATCH)).await?;
     if events.is_empty() {
         return Ok(0);
     }
-    let results = join_all(events.iter().map(|event| deliver(client, event))).await;
+    let results = join_all(events.iter().map(|event| deliver(client, event, timing))).await;
     let mut carried = Vec::new();
     let mut trouble = Ok(events.len());
     for (event, result) in events.iter().zip(results) {
@@ -69,10 +70,10 @@ async fn carry(pool: &PgPool, client: &Client) -> anyhow::Result<usize> {
     trouble
 }
 
-async fn deliver(client: &Client, event: &Event) -> anyhow::Result<()> {
+async fn deliver(client: &Client, event: &Event, timing: &FulfilmentTiming) -> anyhow::Result<()> {
     match event.topic.as_str() {
-        outbox::ORDER_PAID => begin_fulfilment(client, order(event)?).await,
-        outbox::ORDER_CALLED_OFF => end_fulfilment(client, order(event)?).await,
+        outbox::ORDER_PAID => begin_fulfilment(client, event, timing).await,
+        outbox::ORDER_CALLED_OFF => end_fulfilment(client, event, timing).await,
         // Of no concern to anybody yet.
         _ => Ok(()),
     }
@@ -82,21 +83,36 @@ fn order(event: &Event) -> anyhow::Result<OrderId> {
     event.cause.parse().ok().context("the cause is no order's id")
 }
 
-async fn begin_fulfilment(client: &Client, order_id: OrderId) -> anyhow::Result<()> {
+async fn begin_fulfilment(
+    client: &Client,
+    event: &Event,
+    timing: &FulfilmentTiming,
+) -> anyhow::Result<()> {
+    let order_id = order(event)?;
     let sleeper = Sleeper {
         id: order_id.to_string(),
         summary: format!("ship {order_id}"),
         details: format!("{order_id} is paid and waits to be shipped."),
-        first_task_in: FIRST_LOOK,
+        first_task_in: Duration::from_millis(timing.ship_within_ms),
     };
-    let input = FulfilmentInput { order_id };
+    let input = FulfilmentInput {
+        order_id,
+        opened_at: Some(event.created_at),
+        timing: timing.clone(),
+        status: FulfilmentStatus::default(),
+    };
     engine::start_sleeping(client, FulfilmentWorkflow::run, &input, sleeper).await
 }
 
 /// The news that the order is paid may come after this: the fulfilment is there to be ended, so that
 /// nothing can begin it later.
-async fn end_fulfilment(client: &Client, order_id: OrderId) -> anyhow::Result<()> {
-    begin_fulfilment(client, order_id).await?;
+async fn end_fulfilment(
+    client: &Client,
+    event: &Event,
+    timing: &FulfilmentTiming,
+) -> anyhow::Result<()> {
+    begin_fulfilment(client, event, timing).await?;
+    let order_id = order(event)?;
     let handle = client.get_workflow_handle::<FulfilmentWorkflow>(order_id.to_string());
     match handle.cancel(WorkflowCancelOptions::default()).await {
         // One that has ended needs no word.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use activities::{Holds, Inventory, Orders, Payments, Refunds};
+use activities::{Fulfilment, Holds, Inventory, Orders, Payments, Refunds};
 use anyhow::Context as _;
 use payments::Stripe;
 use temporalio_client::{
@@ -25,7 +25,7 @@ use workflows::{
     ReservationExpiryWorkflow, TASK_QUEUE, reservation_expiry,
 };
 
-use crate::{config::Run, engine, health::Health, inbox, relay};
+use crate::{carriers, config::Run, engine, health::Health, inbox, relay};
 
 /// How long work that has begun may take to finish after the worker was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -81,6 +81,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .register_activities(Inventory::new(pool.clone(), holds, payments.clone()))
         .register_activities(payments.clone())
         .register_activities(Refunds::new(pool.clone(), provider))
+        .register_activities(Fulfilment::new(pool.clone()))
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
 
@@ -92,7 +93,8 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         draining.set_working(false);
         stop();
     });
-    let relay = tokio::spawn(relay::run(pool.clone(), client.clone()));
+    let carriers = tokio::spawn(carriers::run(pool.clone(), client.clone()));
+    let relay = tokio::spawn(relay::run(pool.clone(), client.clone(), config.fulfilment_timing()));
     let inbox = tokio::spawn(inbox::run(pool, client.clone(), payments));
     let sweeper = tokio::spawn(keep_sweeping(client, config.sweep_sleep_max_ms));
     health.set_working(true);
@@ -101,6 +103,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     sweeper.abort();
     relay.abort();
     inbox.abort();
+    carriers.abort();
     ended.context("the worker stopped by itself")?;
     tracing::info!("worker stopped");
     Ok(())

@@ -13,6 +13,8 @@
     reason = "these are signatures: the macro takes the types, and no body is ever run"
 )]
 
+pub mod shipping;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

@@ -17,7 +17,7 @@ pub use self::{
         ChangedAttempt, CheckoutInput, CheckoutStatus, CheckoutWorkflow, NextAction, Resolution,
         Timing,
     },
-    fulfilment::{FulfilmentInput, FulfilmentWorkflow},
+    fulfilment::{FulfilmentInput, FulfilmentStatus, FulfilmentTiming, FulfilmentWorkflow},
     refund::{Looking, RefundInput, RefundStatus, RefundTiming, RefundWorkflow},
     reservation_expiry::{ReservationExpiryInput, ReservationExpiryWorkflow},
 };
@@ -26,11 +26,12 @@ pub use self::{
 pub const TASK_QUEUE: &str = "holdfast";
 
 /// The search attributes that the workflows set, with their types, as an operator registers them.
-pub const SEARCH_ATTRIBUTES: [(&str, &str); 6] = [
+pub const SEARCH_ATTRIBUTES: [(&str, &str); 7] = [
     ("CheckoutState", "Keyword"),
     ("OrderId", "Keyword"),
     ("CustomerId", "Keyword"),
     ("FailureReason", "Keyword"),
     ("AmountMinor", "Int"),
     ("HoldExpiresAt", "Datetime"),
+    ("FulfilmentState", "Keyword"),
 ];

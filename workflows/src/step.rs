@@ -72,7 +72,7 @@ where
 }
 
 /// The fast path: one short try. `None` means that nothing definite came of it.
-pub(crate) async fn quick<W: Patient, AD: ActivityDefinition>(
+pub(crate) async fn quick<W, AD: ActivityDefinition>(
     ctx: &WorkflowContext<W>,
     activity: AD,
     input: AD::Input,
@@ -82,6 +82,28 @@ pub(crate) async fn quick<W: Patient, AD: ActivityDefinition>(
     match ctx.execute_local_activity(activity, input, fast(summary, limits)).await {
         Ok(outcome) => Ok(Some(outcome)),
         Err(error) => bug(&error).map_or(Ok(None), Err),
+    }
+}
+
+/// Runs a step of any workflow to its definite outcome. Nobody is told how long it takes but by the
+/// engine, which shows it pending.
+pub(crate) async fn until_done<AD, W>(
+    ctx: &WorkflowContext<W>,
+    activity: impl Fn() -> AD,
+    input: AD::Input,
+    summary: &str,
+    limits: StepLimits,
+) -> Result<AD::Output, Bug>
+where
+    AD: ActivityDefinition,
+    AD::Input: Clone,
+{
+    match quick(ctx, activity(), input.clone(), summary, limits).await? {
+        Some(outcome) => Ok(outcome),
+        None => ctx
+            .execute_activity(activity(), input, slow(summary, limits))
+            .await
+            .map_err(|error| bug(&error).unwrap_or_else(|| Bug(error.to_string()))),
     }
 }
 
@@ -150,7 +172,7 @@ fn definite(error: ActivityExecutionError) -> Bug {
 }
 
 /// A timer that the workflow's cancellation does not end: a cancelled timer is no expiry.
-pub(crate) fn timer<'a, W: Patient>(
+pub(crate) fn timer<'a, W>(
     ctx: &'a WorkflowContext<W>,
     duration: Duration,
     summary: &str,

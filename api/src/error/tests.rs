@@ -73,6 +73,12 @@ fn every_error() -> Vec<(Error, &'static str, u16, Code)> {
             Code::FailedPrecondition,
         ),
         (
+            Error::Shipping(Unshipped::State { state: domain::OrderState::Pending }),
+            "invalid_state",
+            409,
+            Code::FailedPrecondition,
+        ),
+        (
             refund(RefundProblem::ExceedsCaptured { left: euro() }),
             "refund_exceeds_captured",
             422,
@@ -86,6 +92,20 @@ fn every_error() -> Vec<(Error, &'static str, u16, Code)> {
         ),
         (Error::RestockExceedsSold(vec![]), "restock_exceeds_sold", 422, Code::FailedPrecondition),
         (Error::RestockReferenceReused, "reference_reused", 409, Code::AlreadyExists),
+        (
+            Error::Shipping(Unshipped::NotLeft { lines: vec![line("A")] }),
+            "not_left_to_ship",
+            409,
+            Code::FailedPrecondition,
+        ),
+        (
+            Error::Shipping(Unshipped::TrackingNumberReused),
+            "tracking_number_reused",
+            409,
+            Code::AlreadyExists,
+        ),
+        (Error::Shipping(Unshipped::EventIdReused), "event_id_reused", 409, Code::AlreadyExists),
+        (Error::Shipping(Unshipped::TooMany), "too_many_shipments", 409, Code::FailedPrecondition),
         (Error::Unavailable(source()), "unavailable", 503, Code::Unavailable),
         (Error::Overloaded, "unavailable", 503, Code::Unavailable),
         (Error::Throttled { retry_after_s: 7 }, "throttled", 429, Code::ResourceExhausted),

@@ -74,7 +74,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
     }
 }
 
-/// A body as it came, byte for byte, whatever it says it is.
+/// A body as it came, byte for byte, for whoever checks a signature over it before anything is read.
 pub(super) struct RawBody(pub(super) Bytes);
 
 impl FromRequest<Service> for RawBody {
@@ -127,7 +127,7 @@ fn says_json(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     // The parser would take an array for an object whose fields are in order.
     if bytes.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| not_json(&error))?;

@@ -56,7 +56,7 @@ pub(super) async fn list(
     Ok(Json(OrderPageBody { orders, next_cursor: page.next_cursor }))
 }
 
-/// One order, with its lines and what happened to it.
+/// One order, with its lines, its shipments and what happened to it.
 #[utoipa::path(
     get,
     path = "/v1/orders/{id}",
@@ -102,7 +102,7 @@ pub(super) async fn cancel(
     _: NoBody,
 ) -> Result<Response, Error> {
     let order = service.order_cancel(caller, id, wait).await?;
-    let paid = order.summary.state == OrderState::Paid;
+    let paid = order.0.summary.state == OrderState::Paid;
     let status = if paid { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(OrderBody::from(order))).into_response())
 }

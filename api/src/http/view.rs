@@ -1,5 +1,7 @@
 //! Bodies of answers: what the service returned, as JSON.
 
+pub(super) mod shipment;
+
 use chrono::{DateTime, Utc};
 use domain::{CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, Quantity, Sku};
 use serde::Serialize;
@@ -7,10 +9,12 @@ use store::{
     inventory::Level,
     law::{Audit, Breach},
     order::read::{OrderDetail, OrderEventRow, OrderSummary},
+    shipment::Shipment,
 };
 use utoipa::ToSchema;
 use workflows::NextAction;
 
+use self::shipment::ShipmentBody;
 use crate::{
     auth::Session,
     error::Problem,
@@ -228,7 +232,7 @@ impl From<OrderSummary> for OrderSummaryBody {
     }
 }
 
-/// An order with its lines and what happened to it.
+/// An order with its lines, its shipments and what happened to it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(super) struct OrderBody {
@@ -236,6 +240,8 @@ pub(super) struct OrderBody {
     summary: OrderSummaryBody,
     /// In SKU order.
     lines: Vec<LineBody>,
+    /// Oldest first.
+    shipments: Vec<ShipmentBody>,
     /// In order.
     events: Vec<OrderEventBody>,
     /// When the customer called it off after it was paid, if they did.
@@ -251,8 +257,8 @@ struct OrderEventBody {
     at: DateTime<Utc>,
 }
 
-impl From<OrderDetail> for OrderBody {
-    fn from(order: OrderDetail) -> Self {
+impl From<(OrderDetail, Vec<Shipment>)> for OrderBody {
+    fn from((order, shipments): (OrderDetail, Vec<Shipment>)) -> Self {
         let event = |OrderEventRow { seq, kind, at }| OrderEventBody { seq, kind, at };
         Self {
             summary: order.summary.into(),
@@ -266,6 +272,7 @@ impl From<OrderDetail> for OrderBody {
                     unit_price: line.unit_price,
                 })
                 .collect(),
+            shipments: shipments.into_iter().map(Into::into).collect(),
             events: order.events.into_iter().map(event).collect(),
             called_off_at: order.called_off_at,
         }

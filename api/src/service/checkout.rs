@@ -361,8 +361,12 @@ fn coarse_state(row: &CheckoutRow, hold: Option<Hold>) -> CheckoutState {
         },
         (OrderState::Pending, Some(_)) | (OrderState::Cancelled, _) => CheckoutState::Compensating,
         (OrderState::Placed | OrderState::Paid, _) => CheckoutState::Capturing,
-        (OrderState::Shipped | OrderState::Delivered | OrderState::Refunded, _) => {
-            CheckoutState::Completed
-        }
+        (
+            OrderState::PartiallyShipped
+            | OrderState::Shipped
+            | OrderState::Delivered
+            | OrderState::Refunded,
+            _,
+        ) => CheckoutState::Completed,
     }
 }

@@ -3,7 +3,10 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::DateTime;
 use domain::{CustomerId, OrderId};
-use store::order::read::{OrderDetail, OrderSummary, Position};
+use store::{
+    order::read::{OrderDetail, OrderSummary, Position},
+    shipment::Shipment,
+};
 
 use super::Service;
 use crate::error::{Error, FieldError};
@@ -40,9 +43,11 @@ impl Service {
         &self,
         caller: CustomerId,
         order_id: OrderId,
-    ) -> Result<OrderDetail, Error> {
+    ) -> Result<(OrderDetail, Vec<Shipment>), Error> {
         let mut conn = self.connection().await?;
-        store::order::read::find(&mut conn, caller, order_id).await?.ok_or(Error::NotFound)
+        let order = store::order::read::find(&mut conn, caller, order_id).await?;
+        let order = order.ok_or(Error::NotFound)?;
+        Ok((order, store::shipment::of_order(&mut conn, order_id).await?))
     }
 }
 

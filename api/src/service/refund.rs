@@ -7,7 +7,7 @@ use domain::{
     CustomerId, Money, OrderId, OrderState, RefundId, RefundProblem, RefundPurpose,
     refund::{CANCEL_REFERENCE, REASON_CHARS_MAX, REFERENCE_CHARS_MAX},
 };
-use store::{order::read::OrderDetail, refund::RefundRow};
+use store::{order::read::OrderDetail, refund::RefundRow, shipment::Shipment};
 use workflows::{Looking, RefundInput, RefundTiming};
 
 use super::Service;
@@ -91,14 +91,15 @@ impl Service {
         caller: CustomerId,
         order_id: OrderId,
         wait: Duration,
-    ) -> Result<OrderDetail, Error> {
+    ) -> Result<(OrderDetail, Vec<Shipment>), Error> {
         let order = self.order(caller, order_id).await?;
-        let state = order.summary.state;
+        let state = order.0.summary.state;
         match state {
             OrderState::Cancelled | OrderState::Refunded => return Ok(order),
             OrderState::Paid => {}
             OrderState::Pending
             | OrderState::Placed
+            | OrderState::PartiallyShipped
             | OrderState::Shipped
             | OrderState::Delivered => {
                 let problem = RefundProblem::InvalidState { state };
