@@ -5,7 +5,8 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "holdfast/v1/admin.proto",
     "holdfast/v1/cart.proto",
     "holdfast/v1/checkout.proto",
     "holdfast/v1/session.proto",

@@ -2,6 +2,7 @@
 //!
 //! The generated types stop here. Reflection and health are served beside the services.
 
+mod admin;
 mod cart;
 mod checkout;
 mod convert;
@@ -15,6 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     BODY_BYTES_MAX,
+    auth::Operator,
     error::{Error, FieldError},
     service::{Service, request::IdempotencyKey},
 };
@@ -34,8 +36,8 @@ pub mod proto {
 }
 
 use proto::{
-    cart_service_server::CartServiceServer, checkout_service_server::CheckoutServiceServer,
-    session_service_server::SessionServiceServer,
+    admin_service_server::AdminServiceServer, cart_service_server::CartServiceServer,
+    checkout_service_server::CheckoutServiceServer, session_service_server::SessionServiceServer,
 };
 
 /// One of the services, over the service that both faces share.
@@ -54,7 +56,8 @@ pub(crate) fn router(service: &Service) -> anyhow::Result<(Router, HealthReporte
         SessionServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX),
     )
     .add_service(CartServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX))
-    .add_service(CheckoutServiceServer::new(face).max_decoding_message_size(BODY_BYTES_MAX))
+    .add_service(CheckoutServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+    .add_service(AdminServiceServer::new(face).max_decoding_message_size(BODY_BYTES_MAX))
     .add_service(health)
     .add_service(reflection);
     Ok((routes.prepare().into_axum_router(), reporter))
@@ -62,7 +65,7 @@ pub(crate) fn router(service: &Service) -> anyhow::Result<(Router, HealthReporte
 
 /// Whether the path is a method of ours, and so may be counted under its own name.
 pub(crate) fn knows(path: &str) -> bool {
-    const METHODS: [&str; 10] = [
+    const METHODS: [&str; 14] = [
         "/holdfast.v1.SessionService/CreateSession",
         "/holdfast.v1.CartService/GetCart",
         "/holdfast.v1.CartService/AddItem",
@@ -73,14 +76,26 @@ pub(crate) fn knows(path: &str) -> bool {
         "/holdfast.v1.CheckoutService/SubmitPayment",
         "/holdfast.v1.CheckoutService/Cancel",
         "/holdfast.v1.CheckoutService/Watch",
+        "/holdfast.v1.AdminService/GetInventory",
+        "/holdfast.v1.AdminService/BookReceipt",
+        "/holdfast.v1.AdminService/CheckInvariants",
+        "/holdfast.v1.AdminService/GetTimeline",
     ];
     METHODS.contains(&path)
 }
 
 impl Face {
     fn caller(&self, metadata: &MetadataMap) -> Result<CustomerId, Error> {
-        self.0.caller(metadata.get("authorization").and_then(|value| value.to_str().ok()))
+        self.0.caller(authorization(metadata))
     }
+
+    fn operator(&self, metadata: &MetadataMap) -> Result<Operator, Error> {
+        self.0.operator(authorization(metadata))
+    }
+}
+
+fn authorization(metadata: &MetadataMap) -> Option<&str> {
+    metadata.get("authorization").and_then(|value| value.to_str().ok())
 }
 
 fn idempotency_key(metadata: &MetadataMap) -> Result<Option<IdempotencyKey>, Error> {

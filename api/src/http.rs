@@ -14,7 +14,9 @@ mod payments;
 mod refunds;
 mod sessions;
 mod shipments;
+mod timeline;
 mod view;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -103,6 +105,11 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(shipments::list, shipments::create))
         .routes(routes!(shipments::event))
         .routes(routes!(shipments::hear))
+        .routes(routes!(timeline::show))
+        .routes(routes!(webhooks::register, webhooks::list))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::retry))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }
@@ -134,13 +141,17 @@ mod tests {
         assert_eq!(
             operations,
             [
+                "DELETE /v1/admin/webhook-endpoints/{id} token",
                 "DELETE /v1/cart/items/{sku} token",
                 "GET /livez",
                 "GET /readyz",
+                "GET /v1/admin/deliveries token",
                 "GET /v1/admin/invariants token",
                 "GET /v1/admin/inventory/{sku} token",
                 "GET /v1/admin/orders/{id}/refunds token",
                 "GET /v1/admin/orders/{id}/shipments token",
+                "GET /v1/admin/orders/{id}/timeline token",
+                "GET /v1/admin/webhook-endpoints token",
                 "GET /v1/cart token",
                 "GET /v1/checkouts/{id} token",
                 "GET /v1/checkouts/{id}/events token",
@@ -148,11 +159,13 @@ mod tests {
                 "GET /v1/orders/{id} token",
                 "GET /v1/payments/return",
                 "POST /v1/admin/checkouts/{id}/resolve token",
+                "POST /v1/admin/deliveries/{id}/retry token",
                 "POST /v1/admin/inventory/{sku}/receipts token",
                 "POST /v1/admin/orders/{id}/refunds token",
                 "POST /v1/admin/orders/{id}/restock token",
                 "POST /v1/admin/orders/{id}/shipments token",
                 "POST /v1/admin/shipments/{id}/events token",
+                "POST /v1/admin/webhook-endpoints token",
                 "POST /v1/cart/items token",
                 "POST /v1/checkouts token",
                 "POST /v1/checkouts/{id}/cancel token",

@@ -2,7 +2,8 @@
 //!
 //! `http` and `grpc` are two thin faces over `service`; `error` is the one place that turns an error
 //! into a status. The edge starts, updates and queries checkouts and reads what they did. It writes
-//! only what no workflow owns: carts, what a checkout was asked for, and what is told of payments.
+//! only what no workflow owns: carts, what a checkout was asked for, what is told of payments and by carriers, and
+//! where events are posted to.
 
 mod auth;
 mod carrier_secrets;

@@ -13,6 +13,8 @@ pub(crate) mod refund;
 pub(crate) mod request;
 pub(crate) mod restock;
 pub(crate) mod shipment;
+pub(crate) mod timeline;
+pub(crate) mod webhooks;
 
 use std::{
     ops::DerefMut,

@@ -127,6 +127,29 @@ id!(
     CustomerId,
     "cus"
 );
+id!(
+    /// Something that happened, as others are told of it.
+    EventId,
+    "evt"
+);
+id!(
+    /// Where an operator wants to be told of events.
+    WebhookEndpointId,
+    "whe"
+);
+id!(
+    /// One event on its way to one of those who listen.
+    DeliveryId,
+    "dlv"
+);
+
+impl EventId {
+    /// The name of what happened to `cause`, the same whoever makes it and however often. The outbox
+    /// holds each topic and cause once, so no two events share a name.
+    pub fn derive(topic: &str, cause: &str) -> Self {
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{topic} {cause}").as_bytes()))
+    }
+}
 
 id!(
     /// One parcel of an order.

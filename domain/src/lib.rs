@@ -7,6 +7,7 @@
 
 pub mod cart;
 pub mod checkout;
+pub mod delivery;
 pub mod id;
 pub mod money;
 pub mod order;
@@ -19,7 +20,10 @@ pub mod stock;
 pub use self::{
     cart::{Cart, CartLine, LINES_MAX},
     checkout::{CheckoutState, Problem, Quote, QuoteLine, ShortLine},
-    id::{CheckoutId, CustomerId, OrderId, PaymentId, RefundId, ShipmentId},
+    id::{
+        CheckoutId, CustomerId, DeliveryId, EventId, OrderId, PaymentId, RefundId, ShipmentId,
+        WebhookEndpointId,
+    },
     money::{Currency, Money},
     order::{Order, OrderEvent, OrderState},
     payment::{

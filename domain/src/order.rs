@@ -115,6 +115,11 @@ impl OrderEvent {
             Self::Refunded => "refunded",
         }
     }
+
+    /// The event of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.as_str() == name)
+    }
 }
 
 /// An event that cannot happen to an order in that state.
@@ -137,6 +142,16 @@ pub struct Order {
 }
 
 impl Order {
+    /// The order of that id after these events, from its opening on. An event that cannot follow on those
+    /// before it moves nothing.
+    pub fn after(id: OrderId, events: impl IntoIterator<Item = OrderEvent>) -> Self {
+        let opened = Self { id, state: OrderState::Pending };
+        events.into_iter().fold(opened, |order, event| match order.apply(event) {
+            Ok(Some(moved)) => moved,
+            Ok(None) | Err(InvalidTransition { .. }) => order,
+        })
+    }
+
     /// The order after the event. `Ok(None)` means that the event is already behind the order and
     /// changes nothing: it came twice, or late.
     pub const fn apply(self, event: OrderEvent) -> Result<Option<Self>, InvalidTransition> {
@@ -223,6 +238,14 @@ mod tests {
     fn a_paid_order_cannot_be_cancelled_and_a_cancelled_one_cannot_be_paid() {
         assert!(order(OrderState::Paid).apply(OrderEvent::Cancelled).is_err());
         assert!(order(OrderState::Cancelled).apply(OrderEvent::Paid).is_err());
+    }
+
+    #[test]
+    fn an_order_stands_where_its_events_took_it() {
+        let id = Uuid::nil().into();
+        assert_eq!(Order::after(id, []).state, OrderState::Pending);
+        let sold = [OrderEvent::Placed, OrderEvent::Paid, OrderEvent::Paid, OrderEvent::Cancelled];
+        assert_eq!(Order::after(id, sold).state, OrderState::Paid);
     }
 
     #[test]

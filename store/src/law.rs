@@ -253,6 +253,13 @@ const LAWS: &[Law] = &[
             WHERE since < now() - interval '5 minutes'",
     },
     Law {
+        claim: "no event waits to be given out for longer than five minutes",
+        when: When::Always,
+        sql: "
+            SELECT topic || ' ' || cause FROM announcement a JOIN outbox o ON o.id = a.event_id
+            WHERE created_at < now() - interval '5 minutes'",
+    },
+    Law {
         claim: "an order's events are numbered without a gap",
         when: When::Always,
         sql: "

@@ -11,6 +11,7 @@ pub mod carrier;
 pub mod cart;
 pub mod catalog;
 pub mod checkout;
+pub mod delivery;
 pub mod inbox;
 pub mod inventory;
 pub mod law;
@@ -21,6 +22,8 @@ pub mod refund;
 pub mod resolution;
 pub mod restock;
 pub mod shipment;
+pub mod timeline;
+pub mod webhook_endpoint;
 
 use sqlx::{migrate::Migrator, postgres::PgPoolOptions};
 

@@ -3,6 +3,7 @@
 //! Each function here is what one step of a checkout does to the database, within its caller's
 //! transaction. Running one twice equals once.
 
+pub mod letter;
 pub mod read;
 
 use domain::{
@@ -95,6 +96,7 @@ pub async fn place(
         Some(placed) => {
             let detail = serde_json::json!({ "provider_ref": provider_ref });
             advance(conn, placed, OrderEvent::Placed, "orders.place", &detail).await?;
+            outbox::announce_order(conn, outbox::ORDER_PLACED, placed.id).await?;
             Ok(Placed::Placed)
         }
     }
@@ -161,6 +163,10 @@ pub async fn cancel(
     {
         let detail = serde_json::json!({ "reason": problem.code() });
         advance(conn, cancelled, OrderEvent::Cancelled, "orders.cancel", &detail).await?;
+        // Of an order that was never placed nobody has heard.
+        if order.state == OrderState::Placed {
+            outbox::announce_order(conn, outbox::ORDER_CANCELLED, order_id).await?;
+        }
     }
     let problem_json =
         serde_json::to_value(problem).map_err(|_| Error::corrupt("checkout", "problem"))?;

@@ -2,10 +2,13 @@
 //! makes it happen, so nothing is announced that did not happen, and nothing that did goes unsaid.
 
 use chrono::{DateTime, Utc};
+use domain::OrderId;
 use sqlx::PgConnection;
 
 use crate::Error;
 
+/// The topic of an order that was placed: its stock is held and its money set aside.
+pub const ORDER_PLACED: &str = "order.placed";
 /// The topic of an order that was paid.
 pub const ORDER_PAID: &str = "order.paid";
 /// The topic of a paid order that is not to be shipped any more.
@@ -20,6 +23,8 @@ pub const REFUND_FAILED: &str = "refund.failed";
 
 /// The topic of money that came for a closed payment and went back in full.
 pub const PAYMENT_RETURNED: &str = "payment.returned";
+/// The topic of an order that had been placed, and was cancelled.
+pub const ORDER_CANCELLED: &str = "order.cancelled";
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +61,13 @@ pub(crate) async fn announce(
 }
 
 /// Takes events that wait to be carried, oldest first. They stay this transaction's until it ends; others
-/// pass over them.
+/// who carry pass over them. The lock leaves the rows free to be referred to, by deliveries.
 pub async fn claim(conn: &mut PgConnection, limit: i64) -> Result<Vec<Event>, Error> {
     Ok(sqlx::query_as!(
         Event,
         r#"
         SELECT id, topic, cause, created_at FROM outbox WHERE carried_at IS NULL
-        ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+        ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         "#,
         limit,
     )
@@ -75,5 +80,29 @@ pub async fn mark_carried(conn: &mut PgConnection, ids: &[i64]) -> Result<(), Er
     sqlx::query!("UPDATE outbox SET carried_at = now() WHERE id = ANY ($1)", ids)
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Announces what became of an order, with its total, in the transaction that makes it so; once per
+/// topic.
+pub(crate) async fn announce_order(
+    conn: &mut PgConnection,
+    topic: &str,
+    order_id: OrderId,
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        INSERT INTO outbox (topic, cause, payload)
+        SELECT $1, $2, jsonb_build_object(
+            'order_id', $2::text, 'total', jsonb_build_object('minor', total_minor, 'currency', currency)
+        )
+        FROM customer_order WHERE id = $3
+        "#,
+        topic,
+        order_id.to_string(),
+        order_id.uuid(),
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn a_declined_order_begins_no_fulfilment() {
 async fn carried(shop: &Shop, checkout: CheckoutId) {
     eventually("the sale's event is carried", || async {
         sqlx::query_scalar::<_, i64>(
-            "SELECT id FROM outbox WHERE cause = $1 AND carried_at IS NOT NULL",
+            "SELECT id FROM outbox WHERE cause = $1 AND topic = 'order.paid' AND carried_at IS NOT NULL",
         )
         .bind(checkout.order().to_string())
         .fetch_optional(&shop.db)

@@ -1,6 +1,6 @@
 //! The same shop over gRPC: the same answers, the same refusals under the same codes.
 
-mod caller;
+pub(crate) mod caller;
 
 use api::grpc::proto::{
     self, CancelRequest, Checkout, CheckoutState, GetCartRequest, Payment, RemoveItemRequest,
@@ -212,6 +212,7 @@ async fn reflection_lists_the_services_and_health_says_serving() {
         "holdfast.v1.SessionService",
         "holdfast.v1.CartService",
         "holdfast.v1.CheckoutService",
+        "holdfast.v1.AdminService",
         "grpc.health.v1.Health",
     ] {
         assert!(services.contains(&service), "{service} is not among {services:?}");

@@ -8,6 +8,8 @@
 
 mod books;
 mod customer;
+mod listener;
+mod post_office;
 mod server;
 mod shop;
 
@@ -16,6 +18,8 @@ use std::{future::Future, time::Duration};
 pub use self::{
     books::Books,
     customer::{Answer, Customer, checkout_body},
+    listener::{Listener, Posted},
+    post_office::{Mail, PostOffice},
     server::DatabaseServer,
     shop::{
         Arrival, CARRIER_SECRET, JWT_SECRET, Payment, Shop, Spec, WEBHOOK_SECRET, event, signature,

@@ -51,6 +51,8 @@ pub struct Spec {
     pub fulfilment_events_per_run: u32,
     /// The databases that stock is split over; none to keep it in the shop's own.
     pub stock_urls: Vec<String>,
+    /// What the workers are told beside that, by the names of their settings.
+    pub worker_settings: Vec<(&'static str, String)>,
 }
 
 impl Default for Spec {
@@ -65,6 +67,7 @@ impl Default for Spec {
             deliver_within: Duration::from_secs(14 * 24 * 60 * 60),
             fulfilment_events_per_run: 100,
             stock_urls: Vec::new(),
+            worker_settings: Vec::new(),
         }
     }
 }
@@ -76,6 +79,17 @@ impl Spec {
             .env("PAYMENT_WINDOW_MS", self.payment_window.as_millis().to_string())
             .env("ATTENTION_AFTER_MS", self.attention_after.as_millis().to_string())
             .env("ACTION_POLL_MS", self.action_poll.as_millis().to_string())
+    }
+
+    /// How a worker sweeps and ships, and what else it is told.
+    fn pace(&self, worker: Program) -> Program {
+        let worker = worker
+            .env("SWEEP_SLEEP_MAX_MS", self.hold.as_millis().to_string())
+            .env("SHIP_WITHIN_MS", self.ship_within.as_millis().to_string())
+            .env("DELIVER_WITHIN_MS", self.deliver_within.as_millis().to_string())
+            .env("FULFILMENT_EVENTS_PER_RUN", self.fulfilment_events_per_run.to_string());
+        let told = self.worker_settings.iter();
+        told.fold(worker, |worker, (name, value)| worker.env(*name, value))
     }
 }
 
@@ -152,15 +166,11 @@ impl Shop {
             .iter()
             .enumerate()
             .map(|(number, port)| {
-                program(&format!("worker-{number}"))
+                spec.pace(program(&format!("worker-{number}")))
                     .env("PAYMENTS_URL", &paysim_url)
                     .env("PAYMENTS_API_KEY", "sk_test_of_the_tests")
                     .env("PAYMENTS_RETURN_URL", format!("{api_url}/v1/payments/return"))
                     .env("HEALTH_LISTEN", format!("127.0.0.1:{port}"))
-                    .env("SWEEP_SLEEP_MAX_MS", spec.hold.as_millis().to_string())
-                    .env("SHIP_WITHIN_MS", spec.ship_within.as_millis().to_string())
-                    .env("DELIVER_WITHIN_MS", spec.deliver_within.as_millis().to_string())
-                    .env("FULFILMENT_EVENTS_PER_RUN", spec.fulfilment_events_per_run.to_string())
             })
             .collect();
         let http = Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");

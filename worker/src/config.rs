@@ -7,12 +7,16 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use domain::delivery::TRIES_MAX;
+use lettre::message::Mailbox;
 use store::{
     PgPool,
     inventory::{Shards, StockUrls},
 };
 use url::Url;
 use workflows::FulfilmentTiming;
+
+use crate::notify::{MailSettings, Settings, SmtpUrl};
 
 /// Carries checkouts out.
 ///
@@ -117,6 +121,9 @@ pub struct Run {
     /// How much one run of a fulfilment is told before it continues as a new one
     #[arg(long, env = "FULFILMENT_EVENTS_PER_RUN", default_value_t = FulfilmentTiming::default().events_per_run, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub fulfilment_events_per_run: u32,
+    /// How others are told.
+    #[command(flatten)]
+    pub notify: Notify,
 }
 
 impl Run {
@@ -132,4 +139,33 @@ impl Run {
 /// A millisecond to a year: more is a unit mistaken.
 fn duration_ms() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=365 * 24 * 3600 * 1000)
+}
+
+/// How others are told of what happened. The same for every worker.
+#[derive(Debug, Clone, Args)]
+pub struct Notify {
+    /// The mail server for mail to customers, as smtps://user:password@host, or with ?tls=required after
+    /// smtp://; without, none is sent
+    #[arg(long, env = "SMTP_URL", hide_env_values = true, requires = "mail_from")]
+    smtp_url: Option<SmtpUrl>,
+    /// Whom mail to customers is from, such as "The Shop <shop@example.com>"
+    #[arg(long, env = "MAIL_FROM")]
+    mail_from: Option<Mailbox>,
+    /// Post events to webhooks in private networks and on this machine, too: for development
+    #[arg(long, env = "WEBHOOKS_ALLOW_PRIVATE")]
+    webhooks_allow_private: bool,
+    /// How often a delivery is tried before it is left to people
+    #[arg(long, env = "DELIVERY_TRIES_MAX", default_value_t = TRIES_MAX, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    delivery_tries_max: u32,
+}
+
+impl Notify {
+    pub(crate) fn settings(&self) -> Settings {
+        let mail = self.smtp_url.clone().zip(self.mail_from.clone());
+        Settings {
+            tries_max: self.delivery_tries_max,
+            allow_private: self.webhooks_allow_private,
+            mail: mail.map(|(smtp_url, from)| MailSettings { smtp_url, from }),
+        }
+    }
 }

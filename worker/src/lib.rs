@@ -11,11 +11,12 @@ mod config;
 mod engine;
 mod health;
 mod inbox;
+mod notify;
 mod relay;
 mod run;
 mod seed;
 
-pub use self::config::{Command, Config, Database, Run};
+pub use self::config::{Command, Config, Database, Notify, Run};
 
 /// Boxed, so that the binary does not compile the whole engine a second time.
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;

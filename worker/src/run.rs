@@ -25,7 +25,7 @@ use workflows::{
     ReservationExpiryWorkflow, TASK_QUEUE, reservation_expiry,
 };
 
-use crate::{carriers, config::Run, engine, health::Health, inbox, relay};
+use crate::{carriers, config::Run, engine, health::Health, inbox, notify::Notifier, relay};
 
 /// How long work that has begun may take to finish after the worker was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -57,6 +57,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         connect_timeout: PROVIDER_CONNECT_TIMEOUT,
         return_url: config.payments_return_url.clone(),
     })?;
+    let notifier = Notifier::new(pool.clone(), &config.notify.settings())?;
     let health = Health::new(pool.clone());
     health.serve(config.health_listen).await?;
 
@@ -96,6 +97,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let carriers = tokio::spawn(carriers::run(pool.clone(), client.clone()));
     let relay = tokio::spawn(relay::run(pool.clone(), client.clone(), config.fulfilment_timing()));
     let inbox = tokio::spawn(inbox::run(pool, client.clone(), payments));
+    let notifier = tokio::spawn(notifier.run());
     let sweeper = tokio::spawn(keep_sweeping(client, config.sweep_sleep_max_ms));
     health.set_working(true);
     tracing::info!("worker takes work from {TASK_QUEUE}");
@@ -104,6 +106,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     relay.abort();
     inbox.abort();
     carriers.abort();
+    notifier.abort();
     ended.context("the worker stopped by itself")?;
     tracing::info!("worker stopped");
     Ok(())

@@ -72,7 +72,7 @@ impl Caller {
     }
 }
 
-pub(super) async fn channel(shop: &Shop) -> Channel {
+pub(crate) async fn channel(shop: &Shop) -> Channel {
     Channel::from_shared(shop.api_url.clone())
         .expect("an address")
         .connect()
@@ -106,7 +106,7 @@ pub(super) fn eur(minor: i64) -> proto::Money {
     proto::Money { minor, currency: "EUR".into() }
 }
 
-pub(super) fn assert_refused(status: &Status, code: Code, reason: &str) {
+pub(crate) fn assert_refused(status: &Status, code: Code, reason: &str) {
     assert_eq!((status.code(), error_info(status).reason.as_str()), (code, reason), "{status:?}");
 }
 

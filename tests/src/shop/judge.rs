@@ -182,10 +182,10 @@ impl Shop {
     }
 
     /// Every table with a digest of everything in it. Two that are equal mean that nothing changed; what
-    /// the card network tells meanwhile, and how far announcements were carried, does not count.
+    /// the card network tells meanwhile, and how far announcements were carried and given out, does not count.
     pub async fn contents(&self) -> BTreeMap<String, String> {
         let tables: Vec<String> =
-            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'inbox'")
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('inbox', 'announcement')")
                 .fetch_all(&self.db)
                 .await
                 .expect("tables");
