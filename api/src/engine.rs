@@ -24,6 +24,7 @@ use temporalio_client::{
 };
 use temporalio_common::search_attributes::{SearchAttributeKey, SearchAttributes};
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 use uuid::Uuid;
 use workflows::{
     CheckoutInput, CheckoutStatus, CheckoutWorkflow, FulfilmentWorkflow, Resolution, TASK_QUEUE,
@@ -170,8 +171,10 @@ impl Engine {
             .maybe_update_id(idempotency_key.map(|key| format!("payment:{key}")))
             .rpc_options(within(wait.max(CALL_TIMEOUT)))
             .build();
-        let accepted = handle.start_update(CheckoutWorkflow::submit_payment, method, options);
-        told(accepted, wait).await
+        let send = || {
+            handle.start_update(CheckoutWorkflow::submit_payment, method.clone(), options.clone())
+        };
+        told(send, wait).await
     }
 
     /// Calls the checkout off, and waits a little until it is undone.
@@ -185,7 +188,7 @@ impl Engine {
             .update_id(CANCEL.to_owned())
             .rpc_options(within(wait.max(CALL_TIMEOUT)))
             .build();
-        told(handle.start_update(CheckoutWorkflow::cancel, (), options), wait).await
+        told(|| handle.start_update(CheckoutWorkflow::cancel, (), options.clone()), wait).await
     }
 
     /// Tells a checkout that needs attention what an operator has decided.
@@ -197,8 +200,8 @@ impl Engine {
         let handle = self.handle(checkout_id)?;
         let options =
             WorkflowStartUpdateOptions::builder().rpc_options(within(CALL_TIMEOUT)).build();
-        told(handle.start_update(CheckoutWorkflow::resolve, resolution, options), CALL_TIMEOUT)
-            .await
+        let send = || handle.start_update(CheckoutWorkflow::resolve, resolution, options.clone());
+        told(send, CALL_TIMEOUT).await
     }
 
     /// Has the order's fulfilment make a shipment. One that is not there yet is about to be started.
@@ -337,34 +340,55 @@ async fn start_only(client: &Client, input: CheckoutInput) -> Result<Option<Hand
     }
 }
 
-/// What became of an update. It is durable only once a worker has accepted it, so one that was not
-/// accepted in time is an error, and one that was goes on without us.
-async fn told(
-    accepted: impl Future<Output = Result<UpdateHandle, WorkflowUpdateError>>,
+/// How often an update is sent in all, if its task is lost.
+const TELLS_MAX: u32 = 4;
+
+/// Sends an update and waits a little for what becomes of it. It is durable only once a worker has
+/// accepted it, so one that was not accepted in time is an error, and one that was goes on without us.
+/// One that came in while a task was under way which
+/// the engine then threw away, such as for a signal that came with it, is lost with that task before the
+/// workflow has seen it, and is sent again.
+async fn told<F: Future<Output = Result<UpdateHandle, WorkflowUpdateError>>>(
+    send: impl Fn() -> F,
     wait: Duration,
 ) -> Result<Told, Error> {
+    let mut tells = 1;
+    loop {
+        match tell(send(), wait).await? {
+            Ok(told) => return Ok(told),
+            // The handlers themselves never fail: a failure is the validator's refusal, or the end of
+            // the workflow before the update came to it.
+            Err(WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_)) => {
+                return Ok(Told::Refused);
+            }
+            Err(WorkflowUpdateError::Rpc(status))
+                if status.code() == Code::FailedPrecondition && tells < TELLS_MAX =>
+            {
+                tells += 1;
+                sleep(LOOK_PAUSE).await;
+            }
+            Err(error) => return Err(unavailable("telling a checkout something", error)),
+        }
+    }
+}
+
+async fn tell(
+    accepted: impl Future<Output = Result<UpdateHandle, WorkflowUpdateError>>,
+    wait: Duration,
+) -> Result<Result<Told, WorkflowUpdateError>, Error> {
     let handle = match timeout(wait.max(CALL_TIMEOUT), accepted).await {
         Ok(Ok(handle)) => handle,
-        Ok(Err(error)) => return told_error(error),
+        Ok(Err(error)) => return Ok(Err(error)),
         Err(_) => return Err(late("telling a checkout something")),
     };
-    match timeout(wait, handle.get_result(within(wait.max(CALL_TIMEOUT)))).await {
+    Ok(match timeout(wait, handle.get_result(within(wait.max(CALL_TIMEOUT)))).await {
         Ok(Ok(status)) => Ok(Told::Answered(Box::new(status))),
-        Ok(Err(error)) => told_error(error),
+        Ok(Err(error)) => Err(error),
         Err(_) => Ok(Told::Ongoing),
-    }
+    })
 }
 
 type UpdateHandle = temporalio_client::WorkflowUpdateHandle<Client, CheckoutStatus>;
-
-fn told_error(error: WorkflowUpdateError) -> Result<Told, Error> {
-    match error {
-        // The handlers themselves never fail: a failure is the validator's refusal, or the end of
-        // the workflow before the update came to it.
-        WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_) => Ok(Told::Refused),
-        error => Err(unavailable("telling a checkout something", error)),
-    }
-}
 
 async fn describe(handle: &Handle) -> Result<(), WorkflowInteractionError> {
     let options =

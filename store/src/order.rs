@@ -387,7 +387,7 @@ pub async fn state(
 }
 
 /// Whether its customer has called the order off, which may be before its money is back.
-pub(crate) async fn called_off(conn: &mut PgConnection, order_id: OrderId) -> Result<bool, Error> {
+pub async fn called_off(conn: &mut PgConnection, order_id: OrderId) -> Result<bool, Error> {
     let called_off = sqlx::query_scalar!(
         r#"SELECT called_off_at IS NOT NULL AS "called_off!" FROM customer_order WHERE id = $1"#,
         order_id.uuid()

@@ -12,7 +12,10 @@ use temporalio_common::ActivityDefinition;
 use tests::{Answer, Customer, Payment, Shop, Spec, eventually};
 use workflows::{FulfilmentWorkflow, RefundStatus, RefundWorkflow, contract::Refunds};
 
-use crate::saga::{Harm, with_saboteur};
+use crate::{
+    saga::{Harm, with_saboteur},
+    shipping,
+};
 
 /// Shorter than a step's quick try.
 const SOON: Duration = Duration::from_millis(300);
@@ -264,7 +267,15 @@ async fn an_order_that_is_called_off_can_never_be_shipped() {
     let shipped = ship(&shop, sold).await;
 
     assert_eq!((called_off.status, called_off.state()), (StatusCode::ACCEPTED, Some("paid")));
-    let refused = shipped.expect_err("it was shipped").to_string();
+    assert_eq!(
+        (shipped.status, shipped.code()),
+        (StatusCode::CONFLICT, Some("invalid_state")),
+        "{:#}",
+        shipped.body
+    );
+    let by_hand = "UPDATE customer_order SET state = 'shipped' WHERE id = $1";
+    let refused = sqlx::query(by_hand).bind(sold.uuid()).execute(&shop.db).await;
+    let refused = refused.expect_err("it was shipped").to_string();
     assert!(refused.contains("order_called_off_is_not_shipped"), "{refused}");
     fulfilment_ends(&shop, sold).await;
     shop.assert_lawful().await;
@@ -276,7 +287,7 @@ async fn what_is_shipped_or_not_paid_yet_cannot_be_called_off() {
     shop.stock("MUG-1", 2, PRICE).await;
     let eve = shop.customer().await.with("MUG-1", 1).await;
     let sold = eve.buy("pm_card_visa").await.checkout();
-    ship(&shop, sold).await.expect("it is shipped");
+    ship(&shop, sold).await;
     let eve = eve.with("MUG-1", 1).await;
     let waiting = crate::expiry::start(&eve).await;
 
@@ -476,10 +487,15 @@ async fn sold_in(spec: Spec, method: &str) -> (Shop, Admin, CheckoutId) {
     (shop, ada, bought.checkout())
 }
 
-/// As the one who ships would.
-async fn ship(shop: &Shop, sold: CheckoutId) -> Result<(), sqlx::Error> {
-    let shipped = "UPDATE customer_order SET state = 'shipped' WHERE id = $1";
-    sqlx::query(shipped).bind(sold.uuid()).execute(&shop.db).await.map(drop)
+/// Sends all of an order off in one parcel.
+async fn ship(shop: &Shop, sold: CheckoutId) -> Answer {
+    let ops = shop.operator("ada").await;
+    let made = shipping::ship(&ops, sold, "T-1", None).await;
+    if made.status.is_success() {
+        shipping::tell(&ops, &made, "e-1", "dispatched").await;
+        shipping::until(shop, sold, "shipped").await;
+    }
+    made
 }
 
 async fn refund_status(shop: &Shop, sold: CheckoutId, reference: &str) -> Option<RefundStatus> {

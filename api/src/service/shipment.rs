@@ -56,6 +56,10 @@ impl Service {
         if !matches!(state, OrderState::Paid | OrderState::PartiallyShipped | OrderState::Shipped) {
             return Err(Error::Shipping(Unshipped::State { state }));
         }
+        // Its money is on its way back, which is as good as gone.
+        if order::called_off(&mut conn, order_id).await? {
+            return Err(Error::Shipping(Unshipped::State { state: OrderState::Refunded }));
+        }
         // Others may need it while the fulfilment is told.
         drop(conn);
         match self.0.engine.plan_shipment(order_id, plan).await? {
