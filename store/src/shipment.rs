@@ -17,7 +17,7 @@ pub use self::read::{Shipment, find, of_order, of_parcel};
 use crate::{
     Error,
     carrier::{self, CarrierEvent},
-    order,
+    order, outbox,
 };
 
 /// The most shipments of one order, those that were called off included.
@@ -156,7 +156,7 @@ pub async fn call_attention(
 ) -> Result<(), Error> {
     let reason = if shipment_id.is_some() { "not_delivered" } else { "not_shipped" };
     let cause = shipment_id.map_or_else(|| order_id.to_string(), |id| id.to_string());
-    announce(
+    outbox::announce(
         conn,
         "order.attention",
         &format!("{cause}:{reason}"),
@@ -299,7 +299,7 @@ async fn follow(conn: &mut PgConnection, order: Order) -> Result<OrderState, Err
     if matches!(event, OrderEvent::Shipped | OrderEvent::Delivered) {
         let topic = format!("order.{}", event.as_str());
         let payload = json!({ "order_id": order.id });
-        announce(conn, &topic, &order.id.to_string(), &payload).await?;
+        outbox::announce(conn, &topic, &order.id.to_string(), &payload).await?;
     }
     Ok(moved.state)
 }
@@ -344,27 +344,7 @@ async fn note(
     )
     .execute(&mut *conn)
     .await?;
-    announce(conn, &format!("shipment.{what}"), &shipment_id.to_string(), &detail).await
-}
-
-async fn announce(
-    conn: &mut PgConnection,
-    topic: &str,
-    cause: &str,
-    payload: &serde_json::Value,
-) -> Result<(), Error> {
-    sqlx::query!(
-        r#"
-        INSERT INTO outbox (topic, cause, payload) VALUES ($1, $2, $3)
-        ON CONFLICT (topic, cause) DO NOTHING
-        "#,
-        topic,
-        cause,
-        payload,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    outbox::announce(conn, &format!("shipment.{what}"), &shipment_id.to_string(), &detail).await
 }
 
 async fn lock(conn: &mut PgConnection, order_id: OrderId) -> Result<Order, Error> {

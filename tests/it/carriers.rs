@@ -134,7 +134,7 @@ async fn a_forged_or_stale_webhook_is_refused_and_leaves_nothing() {
         let refused = post(&carrier, PATH, &header, body).await;
         assert_eq!(
             (refused.status, refused.code()),
-            (StatusCode::BAD_REQUEST, Some("malformed")),
+            (StatusCode::BAD_REQUEST, Some("invalid_signature")),
             "{header}"
         );
     }

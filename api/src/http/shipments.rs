@@ -180,7 +180,7 @@ pub(super) async fn event(
     request_body = CarrierEventBody,
     responses(
         (status = 204, description = "It is kept, for good"),
-        (status = "4XX", description = "malformed (also for a signature that does not match or is too old), not_found, payload_too_large, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "invalid_signature, malformed, not_found, payload_too_large, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "unavailable: nothing was kept, send it again", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
     )
 )]

@@ -201,7 +201,14 @@ impl Service {
                 Ok(checkout)
             }
             Told::Ongoing => self.checkout(caller, id).await,
-            Told::Refused => Err(self.invalid_state(caller, id).await?),
+            Told::Refused => {
+                let checkout = self.checkout(caller, id).await?;
+                // It was under way when this was asked, and is called off: the answer was lost, not the word.
+                if checkout.state == CheckoutState::Cancelled {
+                    return Ok(checkout);
+                }
+                Err(Error::InvalidState { state: checkout.state, checkout_id: id })
+            }
         }
     }
 

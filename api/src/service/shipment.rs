@@ -124,7 +124,7 @@ impl Service {
             match rejected {
                 Rejected::UnknownCarrier => Error::NotFound,
                 Rejected::Malformed | Rejected::Forged | Rejected::Stale => {
-                    Error::Malformed(rejected.to_string())
+                    Error::InvalidSignature(rejected.to_string())
                 }
             }
         })
