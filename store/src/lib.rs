@@ -1,10 +1,11 @@
 //! All the SQL of the shop. One file per table family; no policy, no HTTP, no engine.
 //!
-//! Every function takes a connection, so its caller decides what is one transaction; only the
-//! stock's queues, which make one of many callers' wishes, have connections of their own. Invariants
+//! Every function takes a connection, so its caller decides what is one transaction. Only the stock
+//! knows its databases itself: its queues make one transaction of many callers' wishes, and who asks
+//! for a SKU need not know where it is kept. Invariants
 //! stand in the schema first; what is here maps a violated constraint to an answer where it is one.
-//! Locks are taken in one order everywhere: checkout, cart, order, payment, reservation, then
-//! inventory rows by SKU.
+//! Locks are taken in one order everywhere: checkout, cart, order, parcel, payment, reservation,
+//! then inventory rows by SKU.
 #![warn(missing_docs)]
 
 pub mod carrier;

@@ -155,7 +155,7 @@ impl CheckoutWorkflow {
             Ok(()) => Self::enter(ctx, CheckoutState::Completed),
             Err(Stop::Refused(problem)) => {
                 Self::end(ctx, problem.clone());
-                Self::answer_everyone(ctx).await;
+                step::answer_everyone(ctx).await;
                 // A failed run may be started again under its id, which is right: it did nothing.
                 return Err(refusal(&problem).into());
             }
@@ -172,7 +172,7 @@ impl CheckoutWorkflow {
                 }
             }
         }
-        Self::answer_everyone(ctx).await;
+        step::answer_everyone(ctx).await;
         let status = ctx.state(|s| s.status.clone());
         if ctx.cancellation_token().is_cancelled() && status.state() == CheckoutState::Cancelled {
             return Err(WorkflowTermination::cancelled());
@@ -477,14 +477,6 @@ impl CheckoutWorkflow {
             .await
             .expect("a detached token is never cancelled");
         ctx.state(|s| s.status.clone())
-    }
-
-    /// Lets every update handler finish, so that no caller is left without an answer.
-    async fn answer_everyone(ctx: &WorkflowContext<Self>) {
-        let handlers = ctx.clone();
-        ctx.wait_condition_with_options(move |_| handlers.all_handlers_finished(), detached())
-            .await
-            .expect("a detached token is never cancelled");
     }
 
     fn enter(ctx: &WorkflowContext<Self>, stage: CheckoutState) {

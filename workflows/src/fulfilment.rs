@@ -110,7 +110,7 @@ impl FulfilmentWorkflow {
         while !ctx.state(|s| s.status.finished()) {
             if ctx.cancellation_token().is_cancelled() && !ctx.state(|s| s.too_late_to_cancel) {
                 if Self::call_off(ctx).await {
-                    Self::answer_everyone(ctx).await;
+                    step::answer_everyone(ctx).await;
                     return Err(WorkflowTermination::cancelled());
                 }
                 continue;
@@ -120,7 +120,7 @@ impl FulfilmentWorkflow {
                 Some(alarm) if alarm.at <= now(ctx) => Self::call_attention(ctx, alarm).await,
                 alarm => {
                     if Self::told_enough(ctx) {
-                        Self::answer_everyone(ctx).await;
+                        step::answer_everyone(ctx).await;
                         if !Self::interrupted(ctx) {
                             return Self::continue_as_new(ctx, opened_at);
                         }
@@ -130,7 +130,7 @@ impl FulfilmentWorkflow {
                 }
             }
         }
-        Self::answer_everyone(ctx).await;
+        step::answer_everyone(ctx).await;
         Self::publish(ctx);
         Ok(())
     }
@@ -271,17 +271,6 @@ impl FulfilmentWorkflow {
         if told {
             due.cancel();
         }
-    }
-
-    /// Lets every update handler finish, so that no caller is left without an answer.
-    async fn answer_everyone(ctx: &WorkflowContext<Self>) {
-        let handlers = ctx.clone();
-        let detached = WaitConditionOptions::builder()
-            .cancellation_token(WorkflowCancellationToken::new())
-            .build();
-        ctx.wait_condition_with_options(move |_| handlers.all_handlers_finished(), detached)
-            .await
-            .expect("a detached token is never cancelled");
     }
 
     /// Shows the status to whoever watches the engine.

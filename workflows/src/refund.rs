@@ -126,7 +126,7 @@ impl RefundWorkflow {
                         .build();
                 ctx.state_mut(|s| s.status.not_taken(problem));
                 Self::publish(ctx);
-                Self::answer_everyone(ctx).await;
+                step::answer_everyone(ctx).await;
                 // A failed run may be started again under its id, which is right: it did nothing.
                 return Err(refused.into());
             }
@@ -134,7 +134,7 @@ impl RefundWorkflow {
         Self::publish(ctx);
         Self::settle(ctx, &input).await;
         Self::follow(ctx, input).await?;
-        Self::answer_everyone(ctx).await;
+        step::answer_everyone(ctx).await;
         Ok(ctx.state(|s| s.status.clone()))
     }
 
@@ -202,7 +202,7 @@ impl RefundWorkflow {
             Self::rest(ctx, pause).await;
             Self::settle(ctx, &input).await;
         }
-        Self::answer_everyone(ctx).await;
+        step::answer_everyone(ctx).await;
         ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
         Ok(())
     }
@@ -235,14 +235,6 @@ impl RefundWorkflow {
                 }
             }
         }
-    }
-
-    /// Lets every update handler finish, so that no caller is left without an answer.
-    async fn answer_everyone(ctx: &WorkflowContext<Self>) {
-        let handlers = ctx.clone();
-        ctx.wait_condition_with_options(move |_| handlers.all_handlers_finished(), detached())
-            .await
-            .expect("a detached token is never cancelled");
     }
 
     fn publish(ctx: &WorkflowContext<Self>) {

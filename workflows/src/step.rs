@@ -52,6 +52,14 @@ pub(crate) fn detached() -> WaitConditionOptions {
     WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
 }
 
+/// Lets every update handler of a workflow finish, so that no caller is left without an answer.
+pub(crate) async fn answer_everyone<W: 'static>(ctx: &WorkflowContext<W>) {
+    let handlers = ctx.clone();
+    ctx.wait_condition_with_options(move |_| handlers.all_handlers_finished(), detached())
+        .await
+        .expect("a detached token is never cancelled");
+}
+
 /// Runs a step to its definite outcome. `activity` makes the marker, which cannot be cloned.
 pub(crate) async fn run<W, AD>(
     ctx: &WorkflowContext<W>,
