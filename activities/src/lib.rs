@@ -13,9 +13,10 @@ mod holds;
 mod inventory;
 mod orders;
 mod payments;
+mod reconciliation;
 mod refunds;
 
 pub use self::{
     fulfilment::Fulfilment, holds::Holds, inventory::Inventory, orders::Orders, payments::Payments,
-    refunds::Refunds,
+    reconciliation::Reconciler, refunds::Refunds,
 };

@@ -3,6 +3,7 @@
 //! Every call has a deadline and a definite meaning: what is reported as under way is durable in the
 //! engine, and what could not be handed over is an error that the client may retry.
 
+mod reconcile;
 mod refund;
 
 use std::{

@@ -5,6 +5,7 @@
 
 mod admin;
 mod cart;
+mod cases;
 mod checkouts;
 mod docs;
 mod extract;
@@ -100,6 +101,9 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(admin::level))
         .routes(routes!(admin::receive))
         .routes(routes!(admin::resolve))
+        .routes(routes!(cases::list))
+        .routes(routes!(cases::resolve))
+        .routes(routes!(cases::reconcile))
         .routes(routes!(refunds::refund, refunds::refunds))
         .routes(routes!(refunds::restock))
         .routes(routes!(shipments::list, shipments::create))
@@ -145,6 +149,7 @@ mod tests {
                 "DELETE /v1/cart/items/{sku} token",
                 "GET /livez",
                 "GET /readyz",
+                "GET /v1/admin/cases token",
                 "GET /v1/admin/deliveries token",
                 "GET /v1/admin/invariants token",
                 "GET /v1/admin/inventory/{sku} token",
@@ -158,12 +163,14 @@ mod tests {
                 "GET /v1/orders token",
                 "GET /v1/orders/{id} token",
                 "GET /v1/payments/return",
+                "POST /v1/admin/cases/{id}/resolve token",
                 "POST /v1/admin/checkouts/{id}/resolve token",
                 "POST /v1/admin/deliveries/{id}/retry token",
                 "POST /v1/admin/inventory/{sku}/receipts token",
                 "POST /v1/admin/orders/{id}/refunds token",
                 "POST /v1/admin/orders/{id}/restock token",
                 "POST /v1/admin/orders/{id}/shipments token",
+                "POST /v1/admin/reconciliations token",
                 "POST /v1/admin/shipments/{id}/events token",
                 "POST /v1/admin/webhook-endpoints token",
                 "POST /v1/cart/items token",

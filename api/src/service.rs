@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 pub(crate) mod admission;
 pub(crate) mod cart;
+pub(crate) mod case;
 pub(crate) mod checkout;
 pub(crate) mod inbox;
 pub(crate) mod order;

@@ -143,6 +143,20 @@ id!(
     "dlv"
 );
 
+id!(
+    /// A difference between our books and others', and the facts it was found with.
+    CaseId,
+    "case"
+);
+
+impl CaseId {
+    /// The name of a difference and its facts, the same however often they are found.
+    pub fn derive(difference: &str, subject: &str, facts: &str) -> Self {
+        let name = format!("{difference} {subject} {facts}");
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()))
+    }
+}
+
 impl EventId {
     /// The name of what happened to `cause`, the same whoever makes it and however often. The outbox
     /// holds each topic and cause once, so no two events share a name.

@@ -12,6 +12,7 @@ pub mod id;
 pub mod money;
 pub mod order;
 pub mod payment;
+pub mod reconciliation;
 pub mod refund;
 pub mod shipment;
 pub mod sku;
@@ -21,14 +22,15 @@ pub use self::{
     cart::{Cart, CartLine, LINES_MAX},
     checkout::{CheckoutState, Problem, Quote, QuoteLine, ShortLine},
     id::{
-        CheckoutId, CustomerId, DeliveryId, EventId, OrderId, PaymentId, RefundId, ShipmentId,
-        WebhookEndpointId,
+        CaseId, CheckoutId, CustomerId, DeliveryId, EventId, OrderId, PaymentId, RefundId,
+        ShipmentId, WebhookEndpointId,
     },
     money::{Currency, Money},
     order::{Order, OrderEvent, OrderState},
     payment::{
         Attempt, Authorization, AuthorizeOutcome, CaptureOutcome, PaymentMethod, VoidOutcome,
     },
+    reconciliation::{CaseState, Difference},
     refund::{RefundProblem, RefundPurpose, RefundState},
     shipment::{Carrier, CarrierEventId, ParcelEvent, Progress, ShipmentState, TrackingNumber},
     sku::{Quantity, Sku},

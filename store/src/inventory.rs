@@ -9,6 +9,7 @@ mod hold;
 mod part;
 mod queue;
 mod receipt;
+mod recount;
 mod reserve;
 mod resolve;
 mod shards;
@@ -20,10 +21,11 @@ use domain::{CheckoutId, ShortLine, StockLine};
 use futures::future::{join_all, try_join_all};
 
 pub use self::{
-    hold::Hold,
+    hold::{Hold, held},
     part::{Part, StockUrls},
     queue::Served,
     receipt::{Level, Receipt, Received, book, level, receive},
+    recount::{Recounted, miscounted, recount},
     shards::{Places, Shards},
 };
 use self::{queue::Queue, reserve::Reserve, resolve::Resolve};

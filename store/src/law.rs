@@ -69,6 +69,23 @@ pub const STOCK: Law = Law {
             OR i.received <> i.available + i.reserved + i.sold",
 };
 
+/// The law of the sums beside each payment's ledger; it finds the payments by their bare ids.
+pub const SUMS: Law = Law {
+    claim: "a payment's sums equal its ledger",
+    when: When::Always,
+    sql: "
+        SELECT p.id::text FROM payment p LEFT JOIN LATERAL (
+            SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'authorized'), 0) AS authorized,
+                coalesce(sum(amount_minor) FILTER (WHERE kind = 'captured'), 0) AS captured,
+                coalesce(sum(amount_minor) FILTER (WHERE kind = 'voided'), 0) AS voided,
+                coalesce(sum(amount_minor) FILTER (WHERE kind = 'refunded'), 0) AS refunded,
+                coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund_failed'), 0) AS refund_failed
+            FROM payment_entry e WHERE e.payment_id = p.id
+        ) e ON true
+        WHERE (p.authorized_minor, p.captured_minor, p.voided_minor, p.refunded_minor, p.refund_failed_minor)
+            <> (e.authorized, e.captured, e.voided, e.refunded, e.refund_failed)",
+};
+
 /// The laws of each database of the stock.
 const STOCK_LAWS: &[Law] = &[
     STOCK,
@@ -151,21 +168,7 @@ const LAWS: &[Law] = &[
             ) r ON true
             WHERE l.restocked <> r.restocked",
     },
-    Law {
-        claim: "a payment's sums equal its ledger",
-        when: When::Always,
-        sql: "
-            SELECT p.id::text FROM payment p LEFT JOIN LATERAL (
-                SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'authorized'), 0) AS authorized,
-                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'captured'), 0) AS captured,
-                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'voided'), 0) AS voided,
-                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'refunded'), 0) AS refunded,
-                    coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund_failed'), 0) AS refund_failed
-                FROM payment_entry e WHERE e.payment_id = p.id
-            ) e ON true
-            WHERE (p.authorized_minor, p.captured_minor, p.voided_minor, p.refunded_minor, p.refund_failed_minor)
-                <> (e.authorized, e.captured, e.voided, e.refunded, e.refund_failed)",
-    },
+    SUMS,
     Law {
         claim: "no money stays set aside for an order that is over",
         when: When::Always,

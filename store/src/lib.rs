@@ -10,6 +10,7 @@
 
 pub mod carrier;
 pub mod cart;
+pub mod case;
 pub mod catalog;
 pub mod checkout;
 pub mod delivery;
@@ -19,6 +20,7 @@ pub mod law;
 pub mod order;
 pub mod outbox;
 pub mod payment;
+pub mod reconciliation;
 pub mod refund;
 pub mod resolution;
 pub mod restock;

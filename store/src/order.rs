@@ -371,7 +371,7 @@ pub(crate) async fn find(
     )
     .fetch_optional(conn)
     .await?;
-    state.map(|state| Ok(Order { id: order_id, state: parse(&state)? })).transpose()
+    state.map(|state| Ok(Order { id: order_id, state: parse_state(&state)? })).transpose()
 }
 
 /// Where the order stands, if there is one.
@@ -383,7 +383,7 @@ pub async fn state(
         sqlx::query_scalar!("SELECT state FROM customer_order WHERE id = $1", order_id.uuid())
             .fetch_optional(conn)
             .await?;
-    state.map(|state| parse(&state)).transpose()
+    state.map(|state| parse_state(&state)).transpose()
 }
 
 /// Whether its customer has called the order off, which may be before its money is back.
@@ -397,7 +397,7 @@ pub async fn called_off(conn: &mut PgConnection, order_id: OrderId) -> Result<bo
     Ok(called_off.unwrap_or(false))
 }
 
-fn parse(state: &str) -> Result<OrderState, Error> {
+pub(crate) fn parse_state(state: &str) -> Result<OrderState, Error> {
     OrderState::parse(state).ok_or(Error::corrupt("customer_order", "state"))
 }
 

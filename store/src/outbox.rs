@@ -25,6 +25,8 @@ pub const REFUND_FAILED: &str = "refund.failed";
 pub const PAYMENT_RETURNED: &str = "payment.returned";
 /// The topic of an order that had been placed, and was cancelled.
 pub const ORDER_CANCELLED: &str = "order.cancelled";
+/// The topic of a difference between our books and others' that waits for people.
+pub const CASE_OPENED: &str = "case.opened";
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,9 @@
-//! The money side of a checkout: numbered attempts, and a ledger of what the provider did.
+//! The money side of a checkout: numbered attempts. What the provider did is in `ledger.rs`.
 //!
 //! The provider's own id of an attempt is written down before the attempt is confirmed, so whatever
 //! comes later can always be asked about, and cancelled, by that id.
+
+mod ledger;
 
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use domain::{Attempt, CheckoutId, Money, PaymentId, PaymentMethod};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub(crate) use self::ledger::book;
+pub use self::ledger::{EntryKind, Resummed, book_returned, missummed, refunded, resum};
 use crate::{
     Error,
     order::{self, money},
-    outbox,
 };
 
 /// Where an attempt stands.
@@ -83,33 +86,6 @@ pub enum Begun {
     Open(AttemptRow),
     /// The payment was closed before.
     Closed,
-}
-
-/// What a ledger entry records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
-    /// Set aside.
-    Authorized,
-    /// Taken.
-    Captured,
-    /// Let go.
-    Voided,
-    /// Paid back.
-    Refunded,
-    /// Paid back in vain: it is ours again.
-    RefundFailed,
-}
-
-impl EntryKind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorized => "authorized",
-            Self::Captured => "captured",
-            Self::Voided => "voided",
-            Self::Refunded => "refunded",
-            Self::RefundFailed => "refund_failed",
-        }
-    }
 }
 
 /// Whether an attempt is written down.
@@ -286,52 +262,6 @@ pub async fn closed(conn: &mut PgConnection, payment_id: PaymentId) -> Result<bo
     Ok(closed.is_some())
 }
 
-/// Whether it is booked that what the provider calls so was paid back.
-pub async fn refunded(conn: &mut PgConnection, provider_ref: &str) -> Result<bool, Error> {
-    let entry = sqlx::query_scalar!(
-        "SELECT id FROM payment_entry WHERE kind = 'refunded' AND provider_ref = $1",
-        provider_ref
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(entry.is_some())
-}
-
-/// Books money that came for a closed payment and has gone back in full: that it came, that it went, and
-/// word of it in the outbox. Once for each of the provider's ids.
-pub async fn book_returned(
-    conn: &mut PgConnection,
-    payment_id: PaymentId,
-    attempt: Attempt,
-    provider_ref: &str,
-    amount: Money,
-    refunded: bool,
-) -> Result<(), Error> {
-    sqlx::query!("SELECT FROM payment WHERE id = $1 FOR NO KEY UPDATE", payment_id.uuid())
-        .execute(&mut *conn)
-        .await?;
-    let kinds: &[EntryKind] = if refunded {
-        &[EntryKind::Authorized, EntryKind::Captured, EntryKind::Refunded]
-    } else {
-        &[EntryKind::Authorized, EntryKind::Voided]
-    };
-    let mut news = false;
-    for kind in kinds {
-        news |= book(conn, payment_id, attempt, *kind, amount, provider_ref).await?;
-    }
-    if news {
-        let cause = format!("{payment_id}/{provider_ref}");
-        let payload = serde_json::json!({
-            "payment_id": payment_id,
-            "order_id": payment_id.checkout().order(),
-            "amount": amount,
-            "refunded": refunded,
-        });
-        outbox::announce(conn, outbox::PAYMENT_RETURNED, &cause, &payload).await?;
-    }
-    Ok(())
-}
-
 /// What is to be paid, and the attempt as it is written down.
 pub async fn find(
     conn: &mut PgConnection,
@@ -469,41 +399,4 @@ async fn set_state(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// One ledger entry and its sum, once per provider reference. Whether it is new.
-pub(crate) async fn book(
-    conn: &mut PgConnection,
-    payment_id: PaymentId,
-    attempt: Attempt,
-    kind: EntryKind,
-    amount: Money,
-    provider_ref: &str,
-) -> Result<bool, Error> {
-    let booked = sqlx::query!(
-        r#"
-        WITH entry AS (
-            INSERT INTO payment_entry (payment_id, attempt, kind, amount_minor, provider_ref)
-            VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (kind, provider_ref) DO NOTHING
-            RETURNING kind, amount_minor
-        )
-        UPDATE payment SET
-            authorized_minor = authorized_minor + CASE e.kind WHEN 'authorized' THEN e.amount_minor ELSE 0 END,
-            captured_minor = captured_minor + CASE e.kind WHEN 'captured' THEN e.amount_minor ELSE 0 END,
-            voided_minor = voided_minor + CASE e.kind WHEN 'voided' THEN e.amount_minor ELSE 0 END,
-            refunded_minor = refunded_minor + CASE e.kind WHEN 'refunded' THEN e.amount_minor ELSE 0 END,
-            refund_failed_minor = refund_failed_minor + CASE e.kind WHEN 'refund_failed' THEN e.amount_minor ELSE 0 END
-        FROM entry e WHERE id = $1
-        "#,
-        payment_id.uuid(),
-        i64::from(attempt),
-        kind.as_str(),
-        amount.minor(),
-        provider_ref,
-    )
-    .execute(conn)
-    .await?
-    .rows_affected();
-    Ok(booked == 1)
 }

@@ -131,7 +131,7 @@ async fn an_attempt_too_old_to_be_begun_again_is_declined_and_makes_no_second_in
 }
 
 /// A checkout that was called off before anything was paid, with its payment closed.
-async fn cancelled(shop: &Shop) -> (Customer, CheckoutId) {
+pub(crate) async fn cancelled(shop: &Shop) -> (Customer, CheckoutId) {
     shop.stock("MUG-1", 1, 1299).await;
     let ada = shop.customer().await.with("MUG-1", 1).await;
     let checkout = crate::expiry::start(&ada).await;
@@ -142,7 +142,7 @@ async fn cancelled(shop: &Shop) -> (Customer, CheckoutId) {
 
 /// An approved intent that says it is for that checkout, and that we never heard of: as a request of ours
 /// that was believed lost, and came through after all.
-async fn late_intent(shop: &Shop, checkout: CheckoutId) -> String {
+pub(crate) async fn late_intent(shop: &Shop, checkout: CheckoutId) -> String {
     let payment = checkout.payment().to_string();
     let form = [
         ("amount", "1299"),

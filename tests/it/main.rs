@@ -16,6 +16,7 @@ mod input;
 mod late;
 mod notifications;
 mod paying;
+mod reconciling;
 mod refunds;
 mod replay;
 mod saga;

@@ -121,6 +121,12 @@ pub struct Run {
     /// How much one run of a fulfilment is told before it continues as a new one
     #[arg(long, env = "FULFILMENT_EVENTS_PER_RUN", default_value_t = FulfilmentTiming::default().events_per_run, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub fulfilment_events_per_run: u32,
+    /// How often the books are held against the card provider's, in milliseconds
+    #[arg(long, env = "RECONCILE_EVERY_MS", default_value_t = 3600 * 1000, value_parser = clap::value_parser!(u64).range(1000..=365 * 24 * 3600 * 1000))]
+    pub reconcile_every_ms: u64,
+    /// How far back they are compared each time, in milliseconds; longer than an authorization lives
+    #[arg(long, env = "RECONCILE_LOOKBACK_MS", default_value_t = 8 * 24 * 3600 * 1000, value_parser = duration_ms())]
+    pub reconcile_lookback_ms: u64,
     /// How others are told.
     #[command(flatten)]
     pub notify: Notify,

@@ -12,6 +12,7 @@ mod engine;
 mod health;
 mod inbox;
 mod notify;
+mod reconciling;
 mod relay;
 mod run;
 mod seed;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use activities::{Fulfilment, Holds, Inventory, Orders, Payments, Refunds};
+use activities::{Fulfilment, Holds, Inventory, Orders, Payments, Reconciler, Refunds};
 use anyhow::Context as _;
 use payments::Stripe;
 use temporalio_client::{
@@ -21,11 +21,13 @@ use temporalio_sdk::{
     },
 };
 use workflows::{
-    CheckoutWorkflow, FulfilmentWorkflow, RefundWorkflow, ReservationExpiryInput,
-    ReservationExpiryWorkflow, TASK_QUEUE, reservation_expiry,
+    CheckoutWorkflow, FulfilmentWorkflow, ReconciliationWorkflow, RefundWorkflow,
+    ReservationExpiryInput, ReservationExpiryWorkflow, TASK_QUEUE, reservation_expiry,
 };
 
-use crate::{carriers, config::Run, engine, health::Health, inbox, notify::Notifier, relay};
+use crate::{
+    carriers, config::Run, engine, health::Health, inbox, notify::Notifier, reconciling, relay,
+};
 
 /// How long work that has begun may take to finish after the worker was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -65,7 +67,8 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let client = engine::connect().await?;
     engine::ensure(&client).await?;
 
-    let holds = Holds::new(pool.clone(), store::inventory::Inventory::new(shards));
+    let stock = store::inventory::Inventory::new(shards);
+    let holds = Holds::new(pool.clone(), stock.clone());
     let payments = Payments::new(pool.clone(), holds.clone(), provider.clone());
     let options = WorkerOptions::new(TASK_QUEUE)
         .max_cached_workflows(config.cached_workflows_max)
@@ -76,12 +79,14 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .tuner(slots())
         .register_workflow::<CheckoutWorkflow>()?
         .register_workflow::<FulfilmentWorkflow>()?
+        .register_workflow::<ReconciliationWorkflow>()?
         .register_workflow::<RefundWorkflow>()?
         .register_workflow::<ReservationExpiryWorkflow>()?
         .register_activities(Orders::new(pool.clone(), holds.clone()))
         .register_activities(Inventory::new(pool.clone(), holds, payments.clone()))
         .register_activities(payments.clone())
-        .register_activities(Refunds::new(pool.clone(), provider))
+        .register_activities(Refunds::new(pool.clone(), provider.clone()))
+        .register_activities(Reconciler::new(pool.clone(), stock, payments.clone(), provider))
         .register_activities(Fulfilment::new(pool.clone()))
         .build();
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
@@ -98,11 +103,17 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let relay = tokio::spawn(relay::run(pool.clone(), client.clone(), config.fulfilment_timing()));
     let inbox = tokio::spawn(inbox::run(pool, client.clone(), payments));
     let notifier = tokio::spawn(notifier.run());
+    let reconciler = tokio::spawn(reconciling::keep_scheduled(
+        client.clone(),
+        Duration::from_millis(config.reconcile_every_ms),
+        config.reconcile_lookback_ms,
+    ));
     let sweeper = tokio::spawn(keep_sweeping(client, config.sweep_sleep_max_ms));
     health.set_working(true);
     tracing::info!("worker takes work from {TASK_QUEUE}");
     let ended = worker.run().await;
     sweeper.abort();
+    reconciler.abort();
     relay.abort();
     inbox.abort();
     carriers.abort();

@@ -13,6 +13,7 @@
     reason = "these are signatures: the macro takes the types, and no body is ever run"
 )]
 
+pub mod reconciling;
 pub mod shipping;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@
 pub mod checkout;
 pub mod contract;
 pub mod fulfilment;
+pub mod reconciliation;
 pub mod refund;
 pub mod reservation_expiry;
 mod saga;
@@ -18,6 +19,7 @@ pub use self::{
         Timing,
     },
     fulfilment::{FulfilmentInput, FulfilmentStatus, FulfilmentTiming, FulfilmentWorkflow},
+    reconciliation::{ReconciliationInput, ReconciliationWorkflow},
     refund::{Looking, RefundInput, RefundStatus, RefundTiming, RefundWorkflow},
     reservation_expiry::{ReservationExpiryInput, ReservationExpiryWorkflow},
 };

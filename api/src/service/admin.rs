@@ -98,10 +98,7 @@ impl Service {
         action: Resolution,
         reason: &str,
     ) -> Result<CheckoutState, Error> {
-        if !text_fits(reason) {
-            let detail = format!("1 to {RECEIPT_TEXT_CHARS_MAX} characters");
-            return Err(Error::Invalid(vec![FieldError::at("/reason", "out_of_range", detail)]));
-        }
+        checked_reason(reason)?;
         let (customer, asked) = {
             let mut conn = self.connection().await?;
             let customer = resolution::customer_of(&mut conn, id).await?.ok_or(Error::NotFound)?;
@@ -128,6 +125,15 @@ impl Service {
         }
         Err(Error::NotFound)
     }
+}
+
+/// What an operator gives for a reason.
+pub(super) fn checked_reason(reason: &str) -> Result<(), Error> {
+    if text_fits(reason) {
+        return Ok(());
+    }
+    let detail = format!("1 to {RECEIPT_TEXT_CHARS_MAX} characters");
+    Err(Error::Invalid(vec![FieldError::at("/reason", "out_of_range", detail)]))
 }
 
 pub(super) fn text_fits(text: &str) -> bool {

@@ -30,6 +30,25 @@ pub(super) async fn find(
     .await?)
 }
 
+/// The checkouts that stock is held for in this database, by their id: the first after one, or of all.
+pub async fn held(
+    conn: &mut PgConnection,
+    after: Option<CheckoutId>,
+    limit: u32,
+) -> Result<Vec<CheckoutId>, Error> {
+    let held = sqlx::query_scalar!(
+        r#"
+        SELECT checkout_id FROM reservation WHERE state = 'held' AND checkout_id > $1
+        ORDER BY checkout_id LIMIT $2
+        "#,
+        after.map_or(Uuid::nil(), CheckoutId::uuid),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(held.into_iter().map(CheckoutId::from).collect())
+}
+
 /// Those that have a reservation, whatever its state.
 pub(super) async fn known(
     conn: &mut PgConnection,

@@ -40,6 +40,12 @@ impl Places {
     }
 }
 
+impl From<Part> for Places {
+    fn from(part: Part) -> Self {
+        Self(BTreeSet::from([part]))
+    }
+}
+
 /// The databases of the stock. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Shards(Arc<[Shard]>);
@@ -132,7 +138,7 @@ impl Shards {
     /// The one place there is, if stock is not split: then nobody needs to know any SKU.
     pub fn only_place(&self) -> Option<Places> {
         let [only] = &*self.0 else { return None };
-        Some(Places(BTreeSet::from([only.part])))
+        Some(only.part.into())
     }
 
     /// How many units of each SKU are available; one that was never received has none. A SKU whose

@@ -6,6 +6,7 @@ use domain::{CustomerId, Money, OrderId, OrderState, Quantity, Sku};
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 
+use super::{money, parse_state};
 use crate::Error;
 
 /// An order, as a list shows it.
@@ -96,7 +97,7 @@ pub async fn list(
         .map(|row| {
             Ok(OrderSummary {
                 id: row.id.into(),
-                state: state(&row.state)?,
+                state: parse_state(&row.state)?,
                 total: money(row.total_minor, &row.currency)?,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
@@ -158,7 +159,7 @@ pub async fn find(
     Ok(Some(OrderDetail {
         summary: OrderSummary {
             id: order_id,
-            state: state(&row.state)?,
+            state: parse_state(&row.state)?,
             total,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -167,12 +168,4 @@ pub async fn find(
         events: row.events.0,
         called_off_at: row.called_off_at,
     }))
-}
-
-fn state(name: &str) -> Result<OrderState, Error> {
-    OrderState::parse(name).ok_or(Error::corrupt("customer_order", "state"))
-}
-
-fn money(minor: i64, currency: &str) -> Result<Money, Error> {
-    super::money(minor, currency)
 }

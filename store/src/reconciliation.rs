@@ -1,0 +1,139 @@
+//! What our books say to somebody who holds them against others', many rows at a time.
+
+use domain::{CheckoutId, PaymentId, reconciliation::Booked};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    order::{money, parse_state},
+};
+
+/// What became of a checkout that stock is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Its order is paid.
+    Sold,
+    /// It is over, and sold nothing.
+    Unsold,
+    /// There is no such checkout.
+    Unknown,
+}
+
+/// A payment that our books say was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Which.
+    pub payment_id: PaymentId,
+    /// By which of the provider's intents.
+    pub provider_ref: String,
+}
+
+/// What is written down of payments, each beside one of the provider's ids; `None` for one that is not
+/// written down at all.
+pub async fn booked(
+    conn: &mut PgConnection,
+    asked: &[(PaymentId, String)],
+) -> Result<Vec<Option<Booked>>, Error> {
+    let (ids, references): (Vec<Uuid>, Vec<String>) =
+        asked.iter().map(|(id, reference)| (id.uuid(), reference.clone())).unzip();
+    let rows = sqlx::query!(
+        r#"
+        SELECT a.n AS "n!", c.finished_at IS NOT NULL AS "over!", o.state, p.amount_minor, p.currency,
+            EXISTS (
+                SELECT FROM payment_attempt t
+                WHERE t.payment_id = p.id AND t.state = 'captured' AND t.provider_ref = a.reference
+            ) AS "paid_by_this!",
+            EXISTS (
+                SELECT FROM payment_entry e
+                WHERE e.payment_id = p.id AND e.kind = 'refunded' AND e.provider_ref = a.reference
+            ) AS "returned!"
+        FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS a (id, reference, n)
+            JOIN payment p ON p.id = a.id
+            JOIN customer_order o ON o.id = a.id
+            JOIN checkout c ON c.id = a.id
+        "#,
+        &ids,
+        &references,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut booked = vec![None; asked.len()];
+    for row in rows {
+        let place = usize::try_from(row.n - 1).ok().and_then(|n| booked.get_mut(n));
+        let place = place.ok_or_else(|| Error::Broken("a row of no question".to_owned()))?;
+        *place = Some(Booked {
+            over: row.over,
+            order: parse_state(&row.state)?,
+            amount: money(row.amount_minor, &row.currency)?,
+            paid_by_this: row.paid_by_this,
+            returned: row.returned,
+        });
+    }
+    Ok(booked)
+}
+
+/// The payments of sold orders whose attempts were begun in a time, in seconds since 1970, the end left
+/// out: by their id, the first after one, or of all.
+pub async fn taken(
+    conn: &mut PgConnection,
+    from_unix_s: i64,
+    to_unix_s: i64,
+    after: Option<PaymentId>,
+    limit: u32,
+) -> Result<Vec<Taken>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT a.payment_id, a.provider_ref AS "provider_ref!"
+        FROM payment_attempt a JOIN customer_order o ON o.id = a.payment_id
+        WHERE a.state = 'captured' AND a.provider_ref IS NOT NULL
+            AND a.started_at >= to_timestamp($1::bigint) AND a.started_at < to_timestamp($2::bigint)
+            AND o.state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded')
+            AND a.payment_id > $3
+        ORDER BY a.payment_id LIMIT $4
+        "#,
+        from_unix_s,
+        to_unix_s,
+        after.map_or(Uuid::nil(), PaymentId::uuid),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Taken { payment_id: row.payment_id.into(), provider_ref: row.provider_ref })
+        .collect())
+}
+
+/// Those of the checkouts that have been over for so long, or that there are not, and what became of them.
+pub async fn over(
+    conn: &mut PgConnection,
+    checkouts: &[CheckoutId],
+    since_ms: u64,
+) -> Result<Vec<(CheckoutId, Fate)>, Error> {
+    let ids: Vec<Uuid> = checkouts.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        SELECT h.id AS "id!", c.id IS NOT NULL AS "known!", o.state AS "state?"
+        FROM unnest($1::uuid[]) AS h (id)
+            LEFT JOIN checkout c ON c.id = h.id
+            LEFT JOIN customer_order o ON o.id = h.id
+        WHERE c.id IS NULL OR c.finished_at < now() - $2::bigint * interval '1 millisecond'
+        "#,
+        &ids,
+        i64::try_from(since_ms).unwrap_or(i64::MAX),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let sold = row.state.as_deref().map(parse_state).transpose()?;
+            let fate = match sold {
+                Some(state) if state.sold() => Fate::Sold,
+                _ if row.known => Fate::Unsold,
+                _ => Fate::Unknown,
+            };
+            Ok((row.id.into(), fate))
+        })
+        .collect()
+}
