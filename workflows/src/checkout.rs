@@ -1,34 +1,28 @@
 //! The checkout: one attempt to buy one cart, from its first word to its last.
 //!
-//! Read [`CheckoutWorkflow::run`] and then `sell` for the story; what the steps do to the world is
-//! in their activities. Capture is the point of no return: before it every failure is undone, after
-//! it there is only forward.
+//! Read [`CheckoutWorkflow::run`] and then `sell` in `sell.rs` for the story; what the steps do to the
+//! world is in their activities. Capture is the point of no return: before it every failure is undone,
+//! after it there is only forward.
 
 mod pay;
+mod sell;
 mod status;
 
 use std::time::Duration;
 
-use domain::{
-    Attempt, Authorization, CaptureOutcome, CheckoutId, CheckoutState, CustomerId, Money,
-    PaymentMethod, Problem,
-};
+use domain::{Attempt, CheckoutId, CheckoutState, CustomerId, Money, PaymentMethod, Problem};
 use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
-    CancellableFuture, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination, select,
+    SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
+use self::sell::Stop;
 pub use self::status::{CheckoutStatus, NextAction};
 use crate::{
-    contract::{
-        CaptureInput, CloseInput, CloseOutcome, DATABASE, Inventory, OpenInput, OpenOutcome,
-        Orders, PROVIDER, Payments, PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome,
-        SettleInput,
-    },
-    saga::{Saga, Undo},
+    contract::{CloseInput, CloseOutcome, DATABASE, Payments},
+    saga::Saga,
     step::{self, Bug, Patient, detached},
 };
 
@@ -97,20 +91,6 @@ impl Resolution {
             Self::Retry => "retry",
             Self::GiveUp => "give_up",
         }
-    }
-}
-
-/// Why `sell` did not sell.
-enum Stop {
-    /// The first step refused, definitely, having done nothing.
-    Refused(Problem),
-    /// Something had begun, and is to be undone.
-    Undo(Problem),
-}
-
-impl From<Bug> for Stop {
-    fn from(Bug(detail): Bug) -> Self {
-        Self::Undo(Problem::Internal { detail })
     }
 }
 
@@ -318,117 +298,6 @@ impl CheckoutWorkflow {
 }
 
 impl CheckoutWorkflow {
-    async fn sell(ctx: &WorkflowContext<Self>, saga: &mut Saga) -> Result<(), Stop> {
-        let input = ctx.state(|s| s.input.clone());
-        let total = Self::open(ctx, saga, &input).await?;
-        Self::stop_if_cancelled(ctx)?;
-        Self::reserve(ctx, saga, &input).await?;
-        let authorization = Self::pay(ctx, saga, &input, total).await?;
-        Self::stop_if_cancelled(ctx)?;
-        Self::place(ctx, &input, &authorization).await?;
-        Self::stop_if_cancelled(ctx)?;
-        Self::capture(ctx, &input, authorization).await?;
-        Self::settle(ctx, &input).await;
-        Ok(())
-    }
-
-    async fn open(
-        ctx: &WorkflowContext<Self>,
-        saga: &mut Saga,
-        input: &CheckoutInput,
-    ) -> Result<Money, Stop> {
-        saga.register(Undo::CancelOrder);
-        let open = OpenInput {
-            checkout_id: input.checkout_id,
-            customer_id: input.customer_id,
-            expected_total: input.expected_total,
-        };
-        match step::run(ctx, || Orders::open, open, "freeze the quote", DATABASE).await? {
-            OpenOutcome::Opened { total, lines } => {
-                ctx.state_mut(|s| s.status.opened(total, lines));
-                Ok(total)
-            }
-            OpenOutcome::Refused { problem } => {
-                saga.forget();
-                Err(Stop::Refused(problem))
-            }
-        }
-    }
-
-    async fn reserve(
-        ctx: &WorkflowContext<Self>,
-        saga: &mut Saga,
-        input: &CheckoutInput,
-    ) -> Result<(), Stop> {
-        Self::enter(ctx, CheckoutState::Reserving);
-        saga.register(Undo::ReleaseStock);
-        let reserve =
-            ReserveInput { checkout_id: input.checkout_id, hold_ms: input.timing.hold_ms };
-        match step::run(ctx, || Inventory::reserve, reserve, "hold the stock", DATABASE).await? {
-            ReserveOutcome::Reserved { expires_at } => {
-                ctx.state_mut(|s| s.status.held_until(expires_at));
-                Ok(())
-            }
-            ReserveOutcome::SoldOut { lines } => Err(Stop::Undo(Problem::OutOfStock { lines })),
-            ReserveOutcome::Ended => Err(Stop::Undo(Problem::HoldExpired)),
-        }
-    }
-
-    async fn place(
-        ctx: &WorkflowContext<Self>,
-        input: &CheckoutInput,
-        authorization: &Authorization,
-    ) -> Result<(), Stop> {
-        Self::enter(ctx, CheckoutState::Placing);
-        let place = PlaceInput {
-            checkout_id: input.checkout_id,
-            authorization: authorization.clone(),
-            hold_at_least_ms: input.timing.payment_window_ms,
-        };
-        match step::run(ctx, || Orders::place, place, "place the order", DATABASE).await? {
-            PlaceOutcome::Placed => Ok(()),
-            PlaceOutcome::HoldEnded => Err(Stop::Undo(Problem::HoldExpired)),
-        }
-    }
-
-    async fn capture(
-        ctx: &WorkflowContext<Self>,
-        input: &CheckoutInput,
-        authorization: Authorization,
-    ) -> Result<(), Stop> {
-        Self::enter(ctx, CheckoutState::Capturing);
-        let capture = CaptureInput { checkout_id: input.checkout_id, authorization };
-        match step::run(ctx, || Payments::capture, capture, "take the money", PROVIDER).await? {
-            CaptureOutcome::Captured => Ok(()),
-            CaptureOutcome::Refused { code } => {
-                Err(Stop::Undo(Problem::PaymentDeclined { decline_code: code }))
-            }
-        }
-    }
-
-    /// The money is ours, so this goes on until it is done. Even a bug in it only calls for people:
-    /// undoing a sale that was paid for is not a thing to do by default.
-    async fn settle(ctx: &WorkflowContext<Self>, input: &CheckoutInput) {
-        loop {
-            let settle = SettleInput { checkout_id: input.checkout_id };
-            match step::run(ctx, || Orders::settle, settle, "make the sale final", DATABASE).await {
-                Ok(()) => return,
-                Err(Bug(detail)) => {
-                    Self::call_attention(ctx, Some(detail));
-                    let pause = Duration::from_millis(input.timing.attention_after_ms);
-                    let mut pause = step::timer(ctx, pause, "before settling is tried again");
-                    let resolved = Self::resolved_since(ctx.state(Self::resolutions));
-                    let mut resolved = ctx.wait_condition_with_options(resolved, detached());
-                    select! {
-                        _ = pause => {}
-                        _ = resolved => pause.cancel(),
-                    }
-                    Self::call_attention(ctx, None);
-                }
-            }
-        }
-    }
-
     /// Bars the sale from becoming final and undoes everything. A sale that turns out to be final, by a
     /// task that was lost, is brought to its end instead.
     async fn turn_back(
