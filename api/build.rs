@@ -5,12 +5,16 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 9] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/cart.proto",
     "holdfast/v1/checkout.proto",
+    "holdfast/v1/order.proto",
+    "holdfast/v1/refund.proto",
     "holdfast/v1/session.proto",
+    "holdfast/v1/shipment.proto",
     "holdfast/v1/types.proto",
+    "holdfast/v1/webhook.proto",
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -6,18 +6,26 @@ mod admin;
 mod cart;
 mod checkout;
 mod convert;
+mod order;
 mod session;
+
+use std::{collections::HashSet, sync::LazyLock};
 
 use axum::Router;
 use domain::CustomerId;
 use prost::Message;
-use tonic::{Code, Status, metadata::MetadataMap, service::Routes};
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+use tonic::{
+    Code, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+    service::Routes,
+};
 use tonic_health::server::HealthReporter;
 
 use crate::{
     BODY_BYTES_MAX,
     auth::Operator,
-    error::{Error, FieldError},
+    error::{Error, FieldError, IDEMPOTENCY_REPLAYED},
     service::{Service, request::IdempotencyKey},
 };
 
@@ -37,7 +45,8 @@ pub mod proto {
 
 use proto::{
     admin_service_server::AdminServiceServer, cart_service_server::CartServiceServer,
-    checkout_service_server::CheckoutServiceServer, session_service_server::SessionServiceServer,
+    checkout_service_server::CheckoutServiceServer, order_service_server::OrderServiceServer,
+    session_service_server::SessionServiceServer,
 };
 
 /// One of the services, over the service that both faces share.
@@ -57,6 +66,7 @@ pub(crate) fn router(service: &Service) -> anyhow::Result<(Router, HealthReporte
     )
     .add_service(CartServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX))
     .add_service(CheckoutServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+    .add_service(OrderServiceServer::new(face.clone()).max_decoding_message_size(BODY_BYTES_MAX))
     .add_service(AdminServiceServer::new(face).max_decoding_message_size(BODY_BYTES_MAX))
     .add_service(health)
     .add_service(reflection);
@@ -65,23 +75,22 @@ pub(crate) fn router(service: &Service) -> anyhow::Result<(Router, HealthReporte
 
 /// Whether the path is a method of ours, and so may be counted under its own name.
 pub(crate) fn knows(path: &str) -> bool {
-    const METHODS: [&str; 14] = [
-        "/holdfast.v1.SessionService/CreateSession",
-        "/holdfast.v1.CartService/GetCart",
-        "/holdfast.v1.CartService/AddItem",
-        "/holdfast.v1.CartService/SetItem",
-        "/holdfast.v1.CartService/RemoveItem",
-        "/holdfast.v1.CheckoutService/Start",
-        "/holdfast.v1.CheckoutService/Get",
-        "/holdfast.v1.CheckoutService/SubmitPayment",
-        "/holdfast.v1.CheckoutService/Cancel",
-        "/holdfast.v1.CheckoutService/Watch",
-        "/holdfast.v1.AdminService/GetInventory",
-        "/holdfast.v1.AdminService/BookReceipt",
-        "/holdfast.v1.AdminService/CheckInvariants",
-        "/holdfast.v1.AdminService/GetTimeline",
-    ];
-    METHODS.contains(&path)
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(methods);
+    METHODS.contains(path)
+}
+
+/// The paths of our methods, as the contract lists them.
+fn methods() -> HashSet<String> {
+    let described = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("made by our own build");
+    let mut methods = HashSet::new();
+    for file in described.file {
+        for service in &file.service {
+            let service_name = format!("{}.{}", file.package(), service.name());
+            let names = service.method.iter().map(MethodDescriptorProto::name);
+            methods.extend(names.map(|name| format!("/{service_name}/{name}")));
+        }
+    }
+    methods
 }
 
 impl Face {
@@ -100,6 +109,21 @@ fn authorization(metadata: &MetadataMap) -> Option<&str> {
 
 fn idempotency_key(metadata: &MetadataMap) -> Result<Option<IdempotencyKey>, Error> {
     metadata.get("idempotency-key").map(|key| IdempotencyKey::parse(key.as_bytes())).transpose()
+}
+
+/// An answer, which says in its metadata if it was given before.
+fn answer<T>(message: impl Into<T>, replayed: bool) -> Response<T> {
+    let mut response = Response::new(message.into());
+    if replayed {
+        let replayed = MetadataValue::from_static("true");
+        response.metadata_mut().insert(IDEMPOTENCY_REPLAYED, replayed);
+    }
+    response
+}
+
+/// What cannot be a name names nothing.
+fn named<T: std::str::FromStr>(text: &str) -> Result<T, Error> {
+    text.parse().map_err(|_| Error::NotFound)
 }
 
 /// Parses a field, and says which one it was if it cannot be.
@@ -150,4 +174,20 @@ pub(crate) fn status(
     let details =
         RpcStatus { code: code.into(), message: message.to_owned(), details: vec![detail] };
     Status::with_details(code, message, details.encode_to_vec().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_known_by_the_paths_that_the_contract_gives_them() {
+        assert!(knows("/holdfast.v1.CheckoutService/Start"));
+        assert!(knows("/holdfast.v1.AdminService/RecordShipmentEvent"));
+        for stranger in
+            ["/holdfast.v1.CheckoutService/Steal", "/Start", "", "/grpc.health.v1.Health/Check"]
+        {
+            assert!(!knows(stranger), "{stranger}");
+        }
+    }
 }

@@ -126,7 +126,8 @@ async fn resolve(operator: &Customer, checkout: CheckoutId, action: &str) -> Ans
     operator.send(Method::POST, &path, &[], Some(body)).await
 }
 
-async fn easily_alarmed() -> Shop {
+/// A shop that soon calls for people, with one mug.
+pub(crate) async fn easily_alarmed() -> Shop {
     let attention_after = Duration::from_secs(1);
     let shop = Shop::open_with(Spec { attention_after, ..Spec::default() }).await;
     shop.stock("MUG-1", 1, 1299).await;

@@ -1,6 +1,8 @@
 //! The same shop over gRPC: the same answers, the same refusals under the same codes.
 
 pub(crate) mod caller;
+mod operators;
+mod orders;
 
 use api::grpc::proto::{
     self, CancelRequest, Checkout, CheckoutState, GetCartRequest, Payment, RemoveItemRequest,
@@ -17,7 +19,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use self::caller::{Caller, assert_refused, channel, error_info, eur, order_form, visa};
+use self::caller::{Caller, assert_refused, channel, error_info, eur, order_form, replayed, visa};
 
 #[tokio::test]
 async fn a_cart_and_an_express_checkout_go_round() {
@@ -47,15 +49,12 @@ async fn a_cart_and_an_express_checkout_go_round() {
     let express =
         || StartRequest { expected_total: Some(eur(3897)), payment: visa(), ..order_form() };
     let bought = ada.start("once", express()).await.expect("sold");
-    assert!(bought.metadata().get("idempotency-replayed").is_none());
+    assert!(!replayed(&bought));
     let bought = bought.into_inner();
     assert_eq!((bought.state(), bought.total.clone()), (CheckoutState::Completed, Some(eur(3897))));
     assert!(bought.order_id.as_ref().is_some_and(|id| id.starts_with("ord_")), "{bought:?}");
     let again = ada.start("once", express()).await.expect("the same");
-    assert_eq!(
-        again.metadata().get("idempotency-replayed").map(tonic::metadata::MetadataValue::as_bytes),
-        Some(&b"true"[..])
-    );
+    assert!(replayed(&again));
     assert_eq!(again.into_inner(), bought);
     assert_eq!(ada.get(&bought.id).await.expect("there"), bought);
     assert_eq!(shop.counters("MUG-1").await, (2, 0, 3));
@@ -212,6 +211,7 @@ async fn reflection_lists_the_services_and_health_says_serving() {
         "holdfast.v1.SessionService",
         "holdfast.v1.CartService",
         "holdfast.v1.CheckoutService",
+        "holdfast.v1.OrderService",
         "holdfast.v1.AdminService",
         "grpc.health.v1.Health",
     ] {

@@ -2,14 +2,13 @@
 
 use api::grpc::proto::{
     BookReceiptRequest, CheckInvariantsRequest, GetInventoryRequest, GetTimelineRequest,
-    admin_service_client::AdminServiceClient,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{Customer, Listener, Shop, Spec, eventually};
-use tonic::{Code, Request, transport::Channel};
+use tonic::Code;
 
-use crate::grpc::caller::{assert_refused, channel};
+use crate::grpc::caller::{Admin, assert_refused, replayed};
 
 /// A customer whose first card is declined and whose second is not; the order's timeline has its path.
 async fn second_card(shop: &Shop) -> String {
@@ -126,26 +125,6 @@ async fn a_timeline_in_the_past_shows_what_was_known_then() {
     shop.assert_lawful().await;
 }
 
-/// An operator, or not, who speaks gRPC.
-struct Admin {
-    client: AdminServiceClient<Channel>,
-    token: String,
-}
-
-impl Admin {
-    async fn arrive(shop: &Shop, token: &str) -> Self {
-        let client = AdminServiceClient::new(channel(shop).await);
-        Self { client, token: token.to_owned() }
-    }
-
-    fn asks<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let bearer = format!("Bearer {}", self.token).parse().expect("metadata");
-        request.metadata_mut().insert("authorization", bearer);
-        request
-    }
-}
-
 fn receipt(quantity: i64) -> BookReceiptRequest {
     let (sku, reason, reference) = ("MUG-1".into(), "delivery".into(), "note-7".into());
     BookReceiptRequest { sku, quantity, reason, reference }
@@ -160,9 +139,9 @@ async fn operators_have_the_same_over_grpc_and_customers_are_refused() {
     let mut customer = Admin::arrive(&shop, shop.customer().await.token()).await;
 
     let booked = admin.client.book_receipt(admin.asks(receipt(3))).await.expect("booked");
-    assert!(booked.metadata().get("idempotency-replayed").is_none());
+    assert!(!replayed(&booked));
     let again = admin.client.book_receipt(admin.asks(receipt(3))).await.expect("known");
-    assert!(again.metadata().get("idempotency-replayed").is_some());
+    assert!(replayed(&again));
     let other = admin.client.book_receipt(admin.asks(receipt(4))).await.expect_err("another");
     assert_refused(&other, Code::AlreadyExists, "reference_reused");
     let sku = || GetInventoryRequest { sku: "MUG-1".into() };

@@ -1,59 +1,45 @@
 //! `AdminService`: for operators.
 
-use chrono::{DateTime, Utc};
-use domain::{OrderId, Sku};
-use store::{
-    inventory::Level,
-    law::{Audit, Breach},
-    timeline::Entry,
-};
-use tonic::{Request, Response, Status, metadata::MetadataValue};
+use domain::{CheckoutId, DeliveryId, OrderId, ShipmentId, Sku, WebhookEndpointId};
+use tonic::{Request, Response, Status};
 
 use super::{
-    Face,
-    convert::timestamp,
-    proto::{
-        self, BookReceiptRequest, CheckInvariantsRequest, GetInventoryRequest, GetTimelineRequest,
-        StockLevel, admin_service_server::AdminService,
-    },
+    Face, answer,
+    convert::{self, books::stock_level, moment, order::shipment_plan, webhook},
+    named, proto,
+    proto::admin_service_server::AdminService,
 };
-use crate::{
-    error::{Error, FieldError, IDEMPOTENCY_REPLAYED},
-    service::{admin::NewReceipt, timeline::Timeline},
+use crate::service::{
+    admin::NewReceipt, refund::NewRefund, request::wait, restock::NewRestock, shipment::NewEvent,
 };
 
 #[tonic::async_trait]
 impl AdminService for Face {
     async fn get_inventory(
         &self,
-        request: Request<GetInventoryRequest>,
-    ) -> Result<Response<StockLevel>, Status> {
+        request: Request<proto::GetInventoryRequest>,
+    ) -> Result<Response<proto::StockLevel>, Status> {
         self.operator(request.metadata())?;
-        let sku = named(&request.into_inner().sku)?;
+        let sku: Sku = named(&request.into_inner().sku)?;
         let level = self.0.level(&sku).await?;
         Ok(Response::new(stock_level(sku, level)))
     }
 
     async fn book_receipt(
         &self,
-        request: Request<BookReceiptRequest>,
-    ) -> Result<Response<StockLevel>, Status> {
+        request: Request<proto::BookReceiptRequest>,
+    ) -> Result<Response<proto::StockLevel>, Status> {
         let operator = self.operator(request.metadata())?;
-        let BookReceiptRequest { sku, quantity, reason, reference } = request.into_inner();
+        let proto::BookReceiptRequest { sku, quantity, reason, reference } = request.into_inner();
         let sku: Sku = named(&sku)?;
         let receipt = NewReceipt { quantity, reason, reference };
         let (level, replayed) = self.0.receive(&operator, &sku, receipt).await?;
-        let mut response = Response::new(stock_level(sku, level));
-        if replayed {
-            let replayed = MetadataValue::from_static("true");
-            response.metadata_mut().insert(IDEMPOTENCY_REPLAYED, replayed);
-        }
-        Ok(response)
+        Ok(answer(stock_level(sku, level), replayed))
     }
 
     async fn check_invariants(
         &self,
-        request: Request<CheckInvariantsRequest>,
+        request: Request<proto::CheckInvariantsRequest>,
     ) -> Result<Response<proto::Audit>, Status> {
         self.operator(request.metadata())?;
         Ok(Response::new(self.0.audit().await?.into()))
@@ -61,65 +47,141 @@ impl AdminService for Face {
 
     async fn get_timeline(
         &self,
-        request: Request<GetTimelineRequest>,
+        request: Request<proto::GetTimelineRequest>,
     ) -> Result<Response<proto::Timeline>, Status> {
         self.operator(request.metadata())?;
-        let GetTimelineRequest { order_id, at } = request.into_inner();
+        let proto::GetTimelineRequest { order_id, at } = request.into_inner();
         let order_id: OrderId = named(&order_id)?;
         let at = at.map(moment).transpose()?;
         Ok(Response::new(self.0.timeline(order_id, at).await?.into()))
     }
-}
 
-/// What cannot be a name names nothing.
-fn named<T: std::str::FromStr>(text: &str) -> Result<T, Error> {
-    text.parse().map_err(|_| Error::NotFound)
-}
-
-/// The years that RFC 3339 can write, as over HTTP.
-fn moment(at: prost_types::Timestamp) -> Result<DateTime<Utc>, Error> {
-    const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-    let nanos = u32::try_from(at.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
-    let moment = nanos
-        .filter(|_| YEARS.contains(&at.seconds))
-        .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos));
-    moment.ok_or_else(|| {
-        let detail = "a time in the years 1 to 9999";
-        Error::Invalid(vec![FieldError::at("/at", "invalid_value", detail)])
-    })
-}
-
-fn stock_level(sku: Sku, level: Level) -> StockLevel {
-    let Level { received, available, reserved, sold } = level;
-    StockLevel { sku: sku.into(), received, available, reserved, sold }
-}
-
-impl From<Audit> for proto::Audit {
-    fn from(audit: Audit) -> Self {
-        let breach =
-            |Breach { claim, examples }| proto::Breach { claim: claim.to_owned(), examples };
-        Self {
-            lawful: audit.breaches.is_empty() && audit.unreachable.is_empty(),
-            checked: audit.checked as u64,
-            breaches: audit.breaches.into_iter().map(breach).collect(),
-            unreachable: audit.unreachable,
-        }
+    async fn resolve_checkout(
+        &self,
+        request: Request<proto::ResolveCheckoutRequest>,
+    ) -> Result<Response<proto::ResolvedCheckout>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let message = request.into_inner();
+        let id: CheckoutId = named(&message.checkout_id)?;
+        let action = convert::resolution(message.action())?;
+        let state = self.0.resolve(&operator, id, action, &message.reason).await?;
+        let state = proto::CheckoutState::from(state).into();
+        Ok(Response::new(proto::ResolvedCheckout { checkout_id: id.to_string(), state }))
     }
-}
 
-impl From<Timeline> for proto::Timeline {
-    fn from(timeline: Timeline) -> Self {
-        let entry = |Entry { at, source, kind, detail }| proto::TimelineEntry {
-            at: Some(timestamp(at)),
-            source,
-            kind,
-            detail_json: detail.to_string(),
-        };
-        Self {
-            order_id: timeline.order_id.to_string(),
-            state: timeline.state.map(|state| state.as_str().to_owned()),
-            entries: timeline.entries.into_iter().map(entry).collect(),
-            unreachable: timeline.unreachable,
-        }
+    async fn create_refund(
+        &self,
+        request: Request<proto::CreateRefundRequest>,
+    ) -> Result<Response<proto::Refund>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let message = request.into_inner();
+        let order_id: OrderId = named(&message.order_id)?;
+        let wait = wait(message.wait_seconds.map(u64::from));
+        let new = NewRefund::try_from(message)?;
+        let (refund, replayed) = self.0.refund(&operator, order_id, new, wait).await?;
+        Ok(answer(refund, replayed))
+    }
+
+    async fn list_refunds(
+        &self,
+        request: Request<proto::ListRefundsRequest>,
+    ) -> Result<Response<proto::Refunds>, Status> {
+        self.operator(request.metadata())?;
+        let order_id: OrderId = named(&request.into_inner().order_id)?;
+        Ok(Response::new(self.0.refunds(order_id).await?.into()))
+    }
+
+    async fn restock(
+        &self,
+        request: Request<proto::RestockRequest>,
+    ) -> Result<Response<proto::Restocked>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let message = request.into_inner();
+        let order_id: OrderId = named(&message.order_id)?;
+        let new = NewRestock::try_from(message)?;
+        let replayed = self.0.restock(&operator, order_id, &new).await?;
+        Ok(answer((order_id, new), replayed))
+    }
+
+    async fn create_shipment(
+        &self,
+        request: Request<proto::CreateShipmentRequest>,
+    ) -> Result<Response<proto::Shipment>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let message = request.into_inner();
+        let order_id: OrderId = named(&message.order_id)?;
+        let plan = shipment_plan(message)?;
+        let (shipment, replayed) = self.0.ship(&operator, order_id, plan).await?;
+        Ok(answer(shipment, replayed))
+    }
+
+    async fn list_shipments(
+        &self,
+        request: Request<proto::ListShipmentsRequest>,
+    ) -> Result<Response<proto::Shipments>, Status> {
+        self.operator(request.metadata())?;
+        let order_id: OrderId = named(&request.into_inner().order_id)?;
+        let shipments = self.0.shipments(order_id).await?;
+        let shipments = shipments.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::Shipments { shipments }))
+    }
+
+    async fn record_shipment_event(
+        &self,
+        request: Request<proto::RecordShipmentEventRequest>,
+    ) -> Result<Response<proto::RecordedShipmentEvent>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let message = request.into_inner();
+        let id: ShipmentId = named(&message.shipment_id)?;
+        let event = NewEvent::try_from(message)?;
+        let (shipment, applied) = self.0.shipment_event(&operator, id, event).await?;
+        let shipment = Some(shipment.into());
+        Ok(Response::new(proto::RecordedShipmentEvent { shipment, applied }))
+    }
+
+    async fn register_webhook_endpoint(
+        &self,
+        request: Request<proto::RegisterWebhookEndpointRequest>,
+    ) -> Result<Response<proto::WebhookEndpoint>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let proto::RegisterWebhookEndpointRequest { url, topics } = request.into_inner();
+        let (endpoint, secret) = self.0.register_endpoint(&operator, &url, topics).await?;
+        Ok(Response::new(webhook::endpoint(endpoint, Some(secret))))
+    }
+
+    async fn list_webhook_endpoints(
+        &self,
+        request: Request<proto::ListWebhookEndpointsRequest>,
+    ) -> Result<Response<proto::WebhookEndpoints>, Status> {
+        self.operator(request.metadata())?;
+        Ok(Response::new(self.0.endpoints().await?.into()))
+    }
+
+    async fn remove_webhook_endpoint(
+        &self,
+        request: Request<proto::RemoveWebhookEndpointRequest>,
+    ) -> Result<Response<proto::RemovedWebhookEndpoint>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let id: WebhookEndpointId = named(&request.into_inner().id)?;
+        self.0.remove_endpoint(&operator, id).await?;
+        Ok(Response::new(proto::RemovedWebhookEndpoint {}))
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<proto::ListDeliveriesRequest>,
+    ) -> Result<Response<proto::Deliveries>, Status> {
+        self.operator(request.metadata())?;
+        let state = webhook::wanted(request.into_inner())?;
+        Ok(Response::new(self.0.deliveries(state).await?.into()))
+    }
+
+    async fn retry_delivery(
+        &self,
+        request: Request<proto::RetryDeliveryRequest>,
+    ) -> Result<Response<proto::Delivery>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let id: DeliveryId = named(&request.into_inner().id)?;
+        Ok(Response::new(self.0.retry_delivery(&operator, id).await?.into()))
     }
 }

@@ -7,16 +7,13 @@ use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Face, field, idempotency_key,
+    Face, answer, field, idempotency_key, named,
     proto::{
         CancelRequest, Checkout, GetRequest, StartRequest, SubmitPaymentRequest, WatchRequest,
         checkout_service_server::CheckoutService,
     },
 };
-use crate::{
-    error::{Error, IDEMPOTENCY_REPLAYED},
-    service::request::wait,
-};
+use crate::{error::Error, service::request::wait};
 
 #[tonic::async_trait]
 impl CheckoutService for Face {
@@ -26,17 +23,12 @@ impl CheckoutService for Face {
         let message = request.into_inner();
         let wait = wait(message.wait_seconds.map(u64::from));
         let asked = self.0.checkout_start(caller, &key, message.try_into()?, wait).await?;
-        let mut response = Response::new(asked.checkout.sold()?.into());
-        if asked.replayed {
-            let replayed = tonic::metadata::MetadataValue::from_static("true");
-            response.metadata_mut().insert(IDEMPOTENCY_REPLAYED, replayed);
-        }
-        Ok(response)
+        Ok(answer(asked.checkout.sold()?, asked.replayed))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Checkout>, Status> {
         let caller = self.caller(request.metadata())?;
-        let id = checkout_id(&request.into_inner().id)?;
+        let id: CheckoutId = named(&request.into_inner().id)?;
         Ok(Response::new(self.0.checkout(caller, id).await?.into()))
     }
 
@@ -47,7 +39,7 @@ impl CheckoutService for Face {
         let caller = self.caller(request.metadata())?;
         let key = idempotency_key(request.metadata())?;
         let SubmitPaymentRequest { id, method, wait_seconds } = request.into_inner();
-        let id = checkout_id(&id)?;
+        let id: CheckoutId = named(&id)?;
         let method = field("method", method.try_into())?;
         let wait = wait(wait_seconds.map(u64::from));
         Ok(Response::new(self.0.checkout_pay(caller, id, method, key.as_ref(), wait).await?.into()))
@@ -56,8 +48,9 @@ impl CheckoutService for Face {
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<Checkout>, Status> {
         let caller = self.caller(request.metadata())?;
         let CancelRequest { id, wait_seconds } = request.into_inner();
+        let id: CheckoutId = named(&id)?;
         let wait = wait(wait_seconds.map(u64::from));
-        Ok(Response::new(self.0.checkout_cancel(caller, checkout_id(&id)?, wait).await?.into()))
+        Ok(Response::new(self.0.checkout_cancel(caller, id, wait).await?.into()))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<Checkout, Status>> + Send>>;
@@ -67,13 +60,8 @@ impl CheckoutService for Face {
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = self.caller(request.metadata())?;
-        let id = checkout_id(&request.into_inner().id)?;
+        let id: CheckoutId = named(&request.into_inner().id)?;
         let changes = self.0.checkout_watch(caller, id).await?;
         Ok(Response::new(Box::pin(changes.map(|change| Ok(change?.into())))))
     }
-}
-
-/// What is no id names nothing.
-fn checkout_id(text: &str) -> Result<CheckoutId, Error> {
-    text.parse().map_err(|_| Error::NotFound)
 }

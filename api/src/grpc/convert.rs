@@ -1,8 +1,13 @@
 //! Generated types to ours and back. Every rule that a message must keep is kept by our types.
 
+pub(super) mod books;
+pub(super) mod order;
+mod refund;
+pub(super) mod webhook;
+
 use chrono::{DateTime, Utc};
-use domain::CheckoutState;
-use workflows::NextAction;
+use domain::{CheckoutState, Sku};
+use workflows::{NextAction, Resolution};
 
 use super::{field, proto};
 use crate::{
@@ -17,6 +22,38 @@ use crate::{
 pub(super) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).expect("less than two billion");
     prost_types::Timestamp { seconds: at.timestamp(), nanos }
+}
+
+/// The years that RFC 3339 can write, as over HTTP.
+pub(super) fn moment(at: prost_types::Timestamp) -> Result<DateTime<Utc>, Error> {
+    const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+    let nanos = u32::try_from(at.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let moment = nanos
+        .filter(|_| YEARS.contains(&at.seconds))
+        .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos));
+    moment.ok_or_else(|| {
+        let detail = "a time in the years 1 to 9999";
+        Error::Invalid(vec![FieldError::at("/at", "invalid_value", detail)])
+    })
+}
+
+/// One of an enumeration's values, where one must be said.
+fn chosen<T>(name: &str, value: Option<T>) -> Result<T, Error> {
+    field(name, value.ok_or("none of the values that there are"))
+}
+
+/// A line of a request, by its number. How many units it may be of is for others to say.
+fn stock_line(number: usize, raw: proto::StockLine) -> Result<(Sku, i64), Error> {
+    Ok((field(&format!("lines/{number}/sku"), raw.sku.try_into())?, raw.quantity))
+}
+
+pub(super) fn resolution(action: proto::ResolutionAction) -> Result<Resolution, Error> {
+    let action = match action {
+        proto::ResolutionAction::Unspecified => None,
+        proto::ResolutionAction::Retry => Some(Resolution::Retry),
+        proto::ResolutionAction::GiveUp => Some(Resolution::GiveUp),
+    };
+    chosen("action", action)
 }
 
 impl From<domain::Money> for proto::Money {

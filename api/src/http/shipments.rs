@@ -1,8 +1,6 @@
 //! `/v1/admin/orders/{id}/shipments` and `/v1/webhooks/carriers`: parcels, by those who send them and
 //! those who carry them.
 
-use std::collections::BTreeSet;
-
 use axum::{
     Json,
     extract::State,
@@ -10,7 +8,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use domain::{
-    Carrier, CarrierEventId, LINES_MAX, OrderId, ParcelEvent, Quantity, ShipmentId, Sku, StockLine,
+    Carrier, CarrierEventId, OrderId, ParcelEvent, Quantity, ShipmentId, Sku, StockLine,
     TrackingNumber,
 };
 use http::{HeaderMap, StatusCode};
@@ -23,7 +21,7 @@ use super::{
     view::shipment::{ShipmentBody, ShipmentsBody},
 };
 use crate::{
-    error::{Error, FieldError, IDEMPOTENCY_REPLAYED, Problem},
+    error::{Error, IDEMPOTENCY_REPLAYED, Problem},
     service::{Service, shipment::NewEvent},
 };
 
@@ -100,7 +98,8 @@ pub(super) async fn create(
     Named(order_id): Named<OrderId>,
     Body(NewShipmentBody { carrier, tracking_number, lines }): Body<NewShipmentBody>,
 ) -> Result<Response, Error> {
-    let lines = lines.map(stock_lines).transpose()?;
+    let line = |NewShipmentLine { sku, quantity }| StockLine { sku, quantity };
+    let lines = lines.map(|lines| lines.into_iter().map(line).collect());
     let plan = ShipmentPlan { carrier, tracking_number, lines };
     let (shipment, replayed) = service.ship(&operator, order_id, plan).await?;
     let body = Json(ShipmentBody::from(shipment));
@@ -109,16 +108,6 @@ pub(super) async fn create(
     } else {
         (StatusCode::CREATED, body).into_response()
     })
-}
-
-fn stock_lines(lines: Vec<NewShipmentLine>) -> Result<Vec<StockLine>, Error> {
-    let skus: BTreeSet<&Sku> = lines.iter().map(|line| &line.sku).collect();
-    if !(1..=LINES_MAX).contains(&lines.len()) || skus.len() < lines.len() {
-        let detail = format!("1 to {LINES_MAX} lines, each of another SKU");
-        return Err(Error::Invalid(vec![FieldError::at("/lines", "out_of_range", detail)]));
-    }
-    let line = |NewShipmentLine { sku, quantity }| StockLine { sku, quantity };
-    Ok(lines.into_iter().map(line).collect())
 }
 
 /// The shipments of an order.

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Body, ByOperator, Named};
 use crate::{
     error::{Error, FieldError, Problem},
-    service::Service,
+    service::{Service, webhooks::read_state},
 };
 
 /// Where to post events to.
@@ -206,7 +206,8 @@ pub(super) async fn deliveries(
         let detail = "there is only `state`, once";
         Error::Invalid(vec![FieldError::parameter("query", "unknown_parameter", detail)])
     })?;
-    let deliveries = service.deliveries(state.as_deref()).await?;
+    let state = state.as_deref().map(read_state).transpose()?;
+    let deliveries = service.deliveries(state).await?;
     Ok(Json(DeliveriesBody { deliveries: deliveries.into_iter().map(Into::into).collect() }))
 }
 

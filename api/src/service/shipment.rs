@@ -3,9 +3,12 @@
 //! A carrier's event is in the books before anybody is answered; the workers tell the fulfilment of it,
 //! whether or not this process lives to see that.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Carrier, CarrierEventId, OrderId, OrderState, ParcelEvent, ShipmentId, TrackingNumber,
+    Carrier, CarrierEventId, LINES_MAX, OrderId, OrderState, ParcelEvent, ShipmentId, Sku,
+    StockLine, TrackingNumber,
 };
 use store::{
     carrier::{self, CarrierEvent, Kept},
@@ -42,6 +45,9 @@ impl Service {
         order_id: OrderId,
         plan: ShipmentPlan,
     ) -> Result<(Shipment, bool), Error> {
+        if let Some(lines) = &plan.lines {
+            lines_fit(lines)?;
+        }
         let mut conn = self.connection().await?;
         let state = order::state(&mut conn, order_id).await?.ok_or(Error::NotFound)?;
         let known = shipment::of_parcel(&mut conn, &plan.carrier, &plan.tracking_number).await?;
@@ -164,4 +170,13 @@ impl Service {
         let mut conn = self.connection().await?;
         shipment::find(&mut conn, id).await?.ok_or(Error::NotFound)
     }
+}
+
+fn lines_fit(lines: &[StockLine]) -> Result<(), Error> {
+    let skus: BTreeSet<&Sku> = lines.iter().map(|line| &line.sku).collect();
+    if (1..=LINES_MAX).contains(&lines.len()) && skus.len() == lines.len() {
+        return Ok(());
+    }
+    let detail = format!("1 to {LINES_MAX} lines, each of another SKU");
+    Err(Error::Invalid(vec![FieldError::at("/lines", "out_of_range", detail)]))
 }

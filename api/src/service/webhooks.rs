@@ -81,8 +81,10 @@ impl Service {
     }
 
     /// Deliveries in that state, or in any.
-    pub(crate) async fn deliveries(&self, state: Option<&str>) -> Result<Vec<DeliveryRow>, Error> {
-        let state = state.map(read_state).transpose()?;
+    pub(crate) async fn deliveries(
+        &self,
+        state: Option<DeliveryState>,
+    ) -> Result<Vec<DeliveryRow>, Error> {
         Ok(delivery::list(&mut *self.connection().await?, state, DELIVERIES_MAX).await?)
     }
 
@@ -147,7 +149,8 @@ fn topic_fits(topic: &str) -> bool {
         && topic.split_once('.').is_some_and(|(thing, event)| word(thing) && word(event))
 }
 
-fn read_state(text: &str) -> Result<DeliveryState, Error> {
+/// A state as a query names it.
+pub(crate) fn read_state(text: &str) -> Result<DeliveryState, Error> {
     DeliveryState::parse(text).ok_or_else(|| {
         let detail = "a delivery is waiting, delivered or dead";
         Error::Invalid(vec![FieldError::parameter("state", "invalid_value", detail)])

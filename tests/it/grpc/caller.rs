@@ -1,11 +1,12 @@
-//! A customer who speaks gRPC, and how a refusal is read. No tests.
+//! A customer and an operator who speak gRPC, and how a refusal is read. No tests.
 
 use std::collections::HashMap;
 
 use api::grpc::proto::{
     self, AddItemRequest, Cart, Checkout, CreateSessionRequest, GetRequest, Payment, StartRequest,
-    SubmitPaymentRequest, cart_service_client::CartServiceClient,
-    checkout_service_client::CheckoutServiceClient, session_service_client::SessionServiceClient,
+    SubmitPaymentRequest, admin_service_client::AdminServiceClient,
+    cart_service_client::CartServiceClient, checkout_service_client::CheckoutServiceClient,
+    order_service_client::OrderServiceClient, session_service_client::SessionServiceClient,
 };
 use prost::Message;
 use tests::Shop;
@@ -16,6 +17,7 @@ use tonic::{Code, Request, Response, Status, transport::Channel};
 pub(super) struct Caller {
     pub(super) carts: CartServiceClient<Channel>,
     pub(super) checkouts: CheckoutServiceClient<Channel>,
+    pub(super) orders: OrderServiceClient<Channel>,
     pub(super) token: String,
 }
 
@@ -30,14 +32,12 @@ impl Caller {
 
     pub(super) fn with_token(channel: Channel, token: String) -> Self {
         let carts = CartServiceClient::new(channel.clone());
-        Self { carts, checkouts: CheckoutServiceClient::new(channel), token }
+        let checkouts = CheckoutServiceClient::new(channel.clone());
+        Self { carts, checkouts, orders: OrderServiceClient::new(channel), token }
     }
 
     pub(super) fn asks<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let bearer = format!("Bearer {}", self.token).parse().expect("metadata");
-        request.metadata_mut().insert("authorization", bearer);
-        request
+        asks(&self.token, message)
     }
 
     pub(super) async fn add(&mut self, sku: &str, quantity: i64) -> Result<Cart, Status> {
@@ -72,7 +72,37 @@ impl Caller {
     }
 }
 
-pub(crate) async fn channel(shop: &Shop) -> Channel {
+/// An operator, or whoever has that token, who speaks gRPC.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) client: AdminServiceClient<Channel>,
+    token: String,
+}
+
+impl Admin {
+    pub(crate) async fn arrive(shop: &Shop, token: &str) -> Self {
+        let client = AdminServiceClient::new(channel(shop).await);
+        Self { client, token: token.to_owned() }
+    }
+
+    pub(crate) fn asks<T>(&self, message: T) -> Request<T> {
+        asks(&self.token, message)
+    }
+}
+
+fn asks<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {token}").parse().expect("metadata");
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
+/// Whether an answer says that it was given before.
+pub(crate) fn replayed<T>(answer: &Response<T>) -> bool {
+    answer.metadata().get("idempotency-replayed").is_some_and(|value| value == "true")
+}
+
+pub(super) async fn channel(shop: &Shop) -> Channel {
     Channel::from_shared(shop.api_url.clone())
         .expect("an address")
         .connect()
