@@ -20,7 +20,8 @@ use crate::{
     payments::{Trouble, intent_id},
 };
 
-/// The refunds of paid orders, at one provider.
+/// The refunds of paid orders, at one provider. Clones share its connections.
+#[derive(Clone)]
 pub struct Refunds {
     pool: PgPool,
     provider: Stripe,
@@ -37,6 +38,13 @@ impl Refunds {
     /// Refunds written down in this database and carried out by this provider.
     pub fn new(pool: PgPool, provider: Stripe) -> Self {
         Self { pool, provider }
+    }
+
+    /// Looks at a refund that nobody follows any more, and writes down what the provider says of it now.
+    /// Where it stands after it.
+    pub async fn look(&self, refund_id: domain::RefundId) -> anyhow::Result<RefundState> {
+        let looked = self.make_or_look(SettleRefundInput { refund_id }).await;
+        looked.map(|outcome| outcome.state).map_err(|trouble| anyhow::anyhow!("{trouble}"))
     }
 
     async fn write_request(&self, input: RefundRequest) -> Result<RefundReply, store::Error> {

@@ -1,8 +1,8 @@
-//! The inbox: that something has happened to a payment, as told from outside. A row is written before
+//! The inbox: that something has happened to a payment or a refund, as told from outside. A row is written before
 //! whoever told it is thanked, and carried afterwards by whoever gets to it. What the teller said of
 //! amounts and states is not here: it is a reason to look, and no more.
 
-use domain::{Attempt, PaymentId};
+use domain::{Attempt, PaymentId, RefundId, RefundState};
 use sqlx::PgConnection;
 
 use crate::{Error, payment::AttemptState};
@@ -22,6 +22,10 @@ pub struct Arrival<'a> {
     pub attempt: Option<Attempt>,
     /// Their own id of the attempt, if they name it.
     pub provider_ref: Option<&'a str>,
+    /// The refund, if they name one by our name for it.
+    pub refund_id: Option<RefundId>,
+    /// Their own id of the refund, if they name one.
+    pub refund_ref: Option<&'a str>,
 }
 
 /// What became of an arrival.
@@ -58,23 +62,44 @@ pub struct Waiting {
     pub closed: bool,
     /// Whether the checkout is over.
     pub finished: bool,
+    /// The refund of ours that it is about, if it is about one.
+    pub refund: Option<NamedRefund>,
     /// How often somebody set out to carry it, this time included.
     pub tries: u32,
 }
 
-/// Takes an arrival in, once per event. Which payment it is about is looked up by the provider's id
-/// first: that one we wrote down ourselves.
+/// A refund of ours that an arrival is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRefund {
+    /// Which.
+    pub id: RefundId,
+    /// Where it stands.
+    pub state: RefundState,
+    /// The provider's id of it that we noted.
+    pub noted_ref: Option<String>,
+    /// The provider's id of it that the event names, if it names one.
+    pub told_ref: Option<String>,
+}
+
+/// Takes an arrival in, once per event. Which payment and which refund it is about is looked up by the
+/// provider's ids first: those we wrote down ourselves.
 pub async fn accept(conn: &mut PgConnection, arrival: &Arrival<'_>) -> Result<Accepted, Error> {
     let row = sqlx::query!(
         r#"
         WITH noted AS (
             SELECT payment_id, attempt FROM payment_attempt WHERE provider_ref = $6
+        ), named AS (
+            SELECT id, payment_id FROM refund WHERE provider_ref = $7 OR id = $8
+            ORDER BY provider_ref = $7 DESC NULLS LAST LIMIT 1
         ), ours AS (
-            SELECT p.id, coalesce((SELECT attempt FROM noted), $5) AS attempt FROM payment p
-            WHERE p.id = coalesce((SELECT payment_id FROM noted), $4)
+            SELECT p.id, coalesce((SELECT attempt FROM noted), $5) AS attempt,
+                (SELECT id FROM named WHERE payment_id = p.id) AS refund_id
+            FROM payment p
+            WHERE p.id = coalesce((SELECT payment_id FROM noted), (SELECT payment_id FROM named), $4)
         ), accepted AS (
-            INSERT INTO inbox (provider, event_id, kind, payment_id, attempt, provider_ref)
-            SELECT $1, $2, $3, id, attempt, $6 FROM ours
+            INSERT INTO inbox
+                (provider, event_id, kind, payment_id, attempt, provider_ref, refund_id, refund_ref)
+            SELECT $1, $2, $3, id, attempt, $6, refund_id, $7 FROM ours
             ON CONFLICT (provider, event_id) DO NOTHING
             RETURNING event_id
         )
@@ -86,6 +111,8 @@ pub async fn accept(conn: &mut PgConnection, arrival: &Arrival<'_>) -> Result<Ac
         arrival.payment_id.map(PaymentId::uuid),
         arrival.attempt.map(i64::from),
         arrival.provider_ref,
+        arrival.refund_ref,
+        arrival.refund_id.map(RefundId::uuid),
     )
     .fetch_one(conn)
     .await?;
@@ -112,14 +139,17 @@ pub async fn claim(
             UPDATE inbox i
             SET due_at = now() + $2::bigint * interval '1 millisecond', tries = tries + 1
             FROM due WHERE i.provider = due.provider AND i.event_id = due.event_id
-            RETURNING i.provider, i.event_id, i.kind, i.payment_id, i.attempt, i.provider_ref, i.tries
+            RETURNING i.provider, i.event_id, i.kind, i.payment_id, i.attempt, i.provider_ref, i.tries,
+                i.refund_id, i.refund_ref
         )
         SELECT c.provider AS "provider!", c.event_id AS "event_id!", c.kind AS "kind!",
             c.payment_id AS "payment_id!", c.attempt, c.provider_ref, c.tries AS "tries!",
             a.state AS "attempt_state?", a.provider_ref AS "attempt_ref?",
-            p.closed_at IS NOT NULL AS "closed!", k.finished_at IS NOT NULL AS "finished!"
+            p.closed_at IS NOT NULL AS "closed!", k.finished_at IS NOT NULL AS "finished!",
+            c.refund_id, c.refund_ref, r.state AS "refund_state?", r.provider_ref AS "noted_refund_ref?"
         FROM claimed c JOIN payment p ON p.id = c.payment_id JOIN checkout k ON k.id = c.payment_id
         LEFT JOIN payment_attempt a ON a.payment_id = c.payment_id AND a.attempt = c.attempt
+        LEFT JOIN refund r ON r.id = c.refund_id
         "#,
         limit,
         milliseconds(lease_ms),
@@ -129,6 +159,13 @@ pub async fn claim(
     rows.into_iter()
         .map(|row| {
             let attempt = row.attempt.map(Attempt::try_from).transpose();
+            let state = row.refund_state.as_deref().map(refund_state).transpose()?;
+            let refund = row.refund_id.zip(state).map(|(id, state)| NamedRefund {
+                id: id.into(),
+                state,
+                noted_ref: row.noted_refund_ref,
+                told_ref: row.refund_ref,
+            });
             Ok(Waiting {
                 provider: row.provider,
                 event_id: row.event_id,
@@ -140,6 +177,7 @@ pub async fn claim(
                 attempt_ref: row.attempt_ref,
                 closed: row.closed,
                 finished: row.finished,
+                refund,
                 tries: u32::try_from(row.tries).map_err(|_| Error::corrupt("inbox", "tries"))?,
             })
         })
@@ -172,6 +210,10 @@ pub async fn postpone(conn: &mut PgConnection, waiting: &Waiting, ms: u64) -> Re
     .execute(conn)
     .await?;
     Ok(())
+}
+
+fn refund_state(name: &str) -> Result<RefundState, Error> {
+    RefundState::parse(name).ok_or(Error::corrupt("refund", "state"))
 }
 
 fn milliseconds(ms: u64) -> i64 {

@@ -22,7 +22,8 @@ pub use self::{
     post_office::{Mail, PostOffice},
     server::DatabaseServer,
     shop::{
-        Arrival, CARRIER_SECRET, JWT_SECRET, Payment, Shop, Spec, WEBHOOK_SECRET, event, signature,
+        Arrival, CARRIER_SECRET, JWT_SECRET, Payment, Shop, Spec, WEBHOOK_SECRET, event,
+        refund_event, signature,
     },
 };
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub use self::{
     judge::{Arrival, Payment},
-    network::{event, signature},
+    network::{event, refund_event, signature},
 };
 use crate::{Customer, PATIENCE, books::receive, eventually};
 

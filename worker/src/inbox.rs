@@ -1,13 +1,16 @@
 //! The inbox's relay: sees to it that whatever is told from outside about a payment is looked at. A
 //! checkout that waits for its customer's bank is woken, and looks; what comes for a payment that is over
-//! is looked at here. Why it does no more than that is in decision 0013.
+//! is looked at here. Why it does no more than that is in decision 0013. What is about a refund is carried
+//! in `refund`.
 //!
 //! Every worker runs one. An arrival is a worker's for a while and then due again, so one that died in
 //! the middle is carried by another, and twice equals once.
 
+mod refund;
+
 use std::time::Duration;
 
-use activities::Payments;
+use activities::{Payments, Refunds};
 use anyhow::Context as _;
 use domain::{Attempt, CheckoutId};
 use futures::future::join_all;
@@ -32,17 +35,28 @@ const LATER: Duration = Duration::from_secs(1);
 const LATER_IN_TROUBLE: Duration = Duration::from_secs(5);
 
 /// Goes on until it is dropped.
-pub(crate) async fn run(pool: PgPool, client: Client, payments: Payments) {
-    relay::forever("the inbox", || carry(&pool, &client, &payments)).await;
+pub(crate) async fn run(pool: PgPool, client: Client, payments: Payments, refunds: Refunds) {
+    relay::forever("the inbox", || carry(&pool, &client, &payments, &refunds)).await;
 }
 
 /// Carries one batch; how many there were. One that cannot be carried keeps no other from it.
-async fn carry(pool: &PgPool, client: &Client, payments: &Payments) -> anyhow::Result<usize> {
+async fn carry(
+    pool: &PgPool,
+    client: &Client,
+    payments: &Payments,
+    refunds: &Refunds,
+) -> anyhow::Result<usize> {
     let batch = {
         let mut conn = pool.acquire().await?;
         inbox::claim(&mut conn, i64::from(BATCH), milliseconds(LEASE)).await?
     };
-    let results = join_all(batch.iter().map(|arrival| deliver(client, payments, arrival))).await;
+    let deliveries = batch.iter().map(|arrival| async {
+        match &arrival.refund {
+            Some(refund) => refund::deliver(client, refunds, arrival, refund).await,
+            None => deliver(client, payments, arrival).await,
+        }
+    });
+    let results = join_all(deliveries).await;
     let mut conn = pool.acquire().await?;
     for (arrival, result) in batch.iter().zip(results) {
         let later = match result {

@@ -70,6 +70,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let stock = store::inventory::Inventory::new(shards);
     let holds = Holds::new(pool.clone(), stock.clone());
     let payments = Payments::new(pool.clone(), holds.clone(), provider.clone());
+    let refunds = Refunds::new(pool.clone(), provider.clone());
     let options = WorkerOptions::new(TASK_QUEUE)
         .max_cached_workflows(config.cached_workflows_max)
         .workflow_task_poller_behavior(pollers())
@@ -85,7 +86,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
         .register_activities(Orders::new(pool.clone(), holds.clone()))
         .register_activities(Inventory::new(pool.clone(), holds, payments.clone()))
         .register_activities(payments.clone())
-        .register_activities(Refunds::new(pool.clone(), provider.clone()))
+        .register_activities(refunds.clone())
         .register_activities(Reconciler::new(pool.clone(), stock, payments.clone(), provider))
         .register_activities(Fulfilment::new(pool.clone()))
         .build();
@@ -101,7 +102,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     });
     let carriers = tokio::spawn(carriers::run(pool.clone(), client.clone()));
     let relay = tokio::spawn(relay::run(pool.clone(), client.clone(), config.fulfilment_timing()));
-    let inbox = tokio::spawn(inbox::run(pool, client.clone(), payments));
+    let inbox = tokio::spawn(inbox::run(pool, client.clone(), payments, refunds));
     let notifier = tokio::spawn(notifier.run());
     let reconciler = tokio::spawn(reconciling::keep_scheduled(
         client.clone(),

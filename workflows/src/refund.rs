@@ -189,17 +189,21 @@ impl RefundWorkflow {
     /// Looks at what was made, less and less often, until no word can be expected any more.
     async fn follow(ctx: &WorkflowContext<Self>, mut input: RefundInput) -> WorkflowResult<()> {
         for _ in 0..LOOKS_PER_RUN {
-            let state = ctx.state(|s| s.status.state);
+            let (state, called) = ctx.state(|s| (s.status.state, s.called));
             let waited = input.looking.waited();
-            let believed = state == RefundState::Succeeded && waited >= BELIEVED_AFTER;
+            let believed = state == RefundState::Succeeded && waited >= BELIEVED_AFTER && !called;
             if !state.open() || believed {
                 return Ok(());
             }
             if state == RefundState::Pending && waited >= PENDING_MAX {
                 Self::call_attention(ctx, Some("the refund stays pending".to_owned()));
             }
+            let before = input.looking;
             let pause = input.looking.pause(&input.timing);
-            Self::rest(ctx, pause).await;
+            if Self::rest(ctx, pause).await {
+                // A pause that was cut short counts for nothing.
+                input.looking = before;
+            }
             Self::settle(ctx, &input).await;
         }
         step::answer_everyone(ctx).await;
@@ -207,15 +211,19 @@ impl RefundWorkflow {
         Ok(())
     }
 
-    /// Waits, until the pause is over or somebody calls.
-    async fn rest(ctx: &WorkflowContext<Self>, pause: Duration) {
+    /// Waits, until the pause is over or somebody calls; whether somebody did.
+    async fn rest(ctx: &WorkflowContext<Self>, pause: Duration) -> bool {
         let mut pause = step::timer(ctx, pause, "until the refund is looked at again");
         let mut called = ctx.wait_condition_with_options(|s| s.called, detached());
-        select! {
-            _ = called => pause.cancel(),
-            _ = pause => {}
-        }
+        let called = select! {
+            _ = called => {
+                pause.cancel();
+                true
+            }
+            _ = pause => false,
+        };
         ctx.state_mut(|s| s.called = false);
+        called
     }
 
     /// Takes a step until it is done. Even a bug in it only calls for people: money that was promised is

@@ -1,10 +1,10 @@
-//! What is told from outside about a payment: written down, and nothing else. Who carries it on, and who
+//! What is told from outside about a payment or a refund: written down, and nothing else. Who carries it on, and who
 //! asks the provider what has really happened, are the workers; neither they nor the engine need be
 //! there for this.
 
 use chrono::Utc;
 use payments::{
-    IntentId,
+    IntentId, RefundId,
     webhook::{EventKind, Rejected},
 };
 use store::inbox::{self, Accepted, Arrival};
@@ -44,6 +44,8 @@ impl Service {
             payment_id: event.payment,
             attempt: event.attempt,
             provider_ref: event.intent.as_ref().map(IntentId::as_str),
+            refund_id: event.reference.as_deref().and_then(|reference| reference.parse().ok()),
+            refund_ref: event.refund.as_ref().map(RefundId::as_str),
         })
         .await
     }
@@ -64,6 +66,8 @@ impl Service {
             payment_id: None,
             attempt: None,
             provider_ref: Some(intent.as_str()),
+            refund_id: None,
+            refund_ref: None,
         })
         .await
     }

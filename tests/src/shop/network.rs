@@ -84,6 +84,19 @@ pub fn signature(secret: &str, ago: Duration, body: &str) -> String {
     format!("t={at},v1={}", hex.concat())
 }
 
+/// An event about a refund, by the card network's ids of it and of what it gives back, and by our name for
+/// it.
+pub fn refund_event(id: &str, kind: &str, refund: &str, intent: &str, reference: &str) -> Value {
+    let metadata = json!({ "reference": reference });
+    json!({
+        "id": id, "object": "event", "api_version": "2024-06-20", "created": 1_700_000_000, "type": kind,
+        "data": { "object": {
+            "object": "refund", "id": refund, "payment_intent": intent, "status": "succeeded", "metadata": metadata,
+        } },
+        "livemode": false, "pending_webhooks": 1,
+    })
+}
+
 /// An event about an intent, which it says is an attempt at a checkout's payment.
 pub fn event(id: &str, kind: &str, intent: &str, checkout: CheckoutId, attempt: u32) -> Value {
     let metadata = json!({
