@@ -11,8 +11,26 @@ use crate::Error;
 pub const ORDER_PLACED: &str = "order.placed";
 /// The topic of an order that was paid.
 pub const ORDER_PAID: &str = "order.paid";
+/// The topic of an order of which something left the house, and not everything.
+pub const ORDER_PARTIALLY_SHIPPED: &str = "order.partially_shipped";
+/// The topic of an order that left the house.
+pub const ORDER_SHIPPED: &str = "order.shipped";
+/// The topic of an order that arrived.
+pub const ORDER_DELIVERED: &str = "order.delivered";
+/// The topic of an order that had been placed, and was cancelled.
+pub const ORDER_CANCELLED: &str = "order.cancelled";
 /// The topic of a paid order that is not to be shipped any more.
 pub const ORDER_CALLED_OFF: &str = "order.called_off";
+/// The topic of an order that is not shipped or does not arrive in time.
+pub const ORDER_ATTENTION: &str = "order.attention";
+/// The topic of a parcel that is to be sent.
+pub const SHIPMENT_CREATED: &str = "shipment.created";
+/// The topic of a parcel that left the house.
+pub const SHIPMENT_DISPATCHED: &str = "shipment.dispatched";
+/// The topic of a parcel that arrived.
+pub const SHIPMENT_DELIVERED: &str = "shipment.delivered";
+/// The topic of a parcel that was called off before it left.
+pub const SHIPMENT_CANCELLED: &str = "shipment.cancelled";
 /// The topic of a refund that was asked for.
 pub const REFUND_REQUESTED: &str = "refund.requested";
 /// The topic of a refund that is on its way to the customer.
@@ -20,13 +38,31 @@ pub const REFUND_SUCCEEDED: &str = "refund.succeeded";
 /// The topic of a refund that the provider will not make, or that did not work, perhaps after it had
 /// succeeded.
 pub const REFUND_FAILED: &str = "refund.failed";
-
 /// The topic of money that came for a closed payment and went back in full.
 pub const PAYMENT_RETURNED: &str = "payment.returned";
-/// The topic of an order that had been placed, and was cancelled.
-pub const ORDER_CANCELLED: &str = "order.cancelled";
 /// The topic of a difference between our books and others' that waits for people.
 pub const CASE_OPENED: &str = "case.opened";
+
+/// Every topic there is: what can be listened for.
+pub const TOPICS: [&str; 17] = [
+    ORDER_PLACED,
+    ORDER_PAID,
+    ORDER_PARTIALLY_SHIPPED,
+    ORDER_SHIPPED,
+    ORDER_DELIVERED,
+    ORDER_CANCELLED,
+    ORDER_CALLED_OFF,
+    ORDER_ATTENTION,
+    SHIPMENT_CREATED,
+    SHIPMENT_DISPATCHED,
+    SHIPMENT_DELIVERED,
+    SHIPMENT_CANCELLED,
+    REFUND_REQUESTED,
+    REFUND_SUCCEEDED,
+    REFUND_FAILED,
+    PAYMENT_RETURNED,
+    CASE_OPENED,
+];
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

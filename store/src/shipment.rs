@@ -158,7 +158,7 @@ pub async fn call_attention(
     let cause = shipment_id.map_or_else(|| order_id.to_string(), |id| id.to_string());
     outbox::announce(
         conn,
-        "order.attention",
+        outbox::ORDER_ATTENTION,
         &format!("{cause}:{reason}"),
         &json!({ "order_id": order_id, "shipment_id": shipment_id, "reason": reason }),
     )

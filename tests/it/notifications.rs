@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::CheckoutId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use store::outbox::TOPICS;
 use tests::{Answer, Customer, Listener, PostOffice, Posted, Shop, Spec, eventually};
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
@@ -360,11 +361,22 @@ async fn endpoints_are_for_operators_and_their_secrets_are_told_once() {
         (json!({ "url": "http://example.com/", "topics": SALES }), "/url"),
         (json!({ "url": "https://ada:x@example.com/", "topics": SALES }), "/url"),
         (json!({ "url": "https://example.com/", "topics": [] }), "/topics"),
-        (json!({ "url": "https://example.com/", "topics": ["order.paid", "all"] }), "/topics/1"),
+        (
+            json!({ "url": "https://example.com/", "topics": ["order.paid", "order.payed"] }),
+            "/topics/1",
+        ),
+        (json!({ "url": "https://example.com/", "topics": ["*"] }), "/topics/0"),
     ] {
         let refused = ada.send(Method::POST, ENDPOINTS, &[], Some(body)).await;
         assert_eq!(refused.code(), Some("validation_failed"), "{:#}", refused.body);
         assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{:#}", refused.body);
+    }
+    let unheard_of = json!({ "url": "https://example.com/", "topics": ["order.payed"] });
+    let refused = ada.send(Method::POST, ENDPOINTS, &[], Some(unheard_of)).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{:#}", refused.body);
+    let detail = refused.body["errors"][0]["detail"].as_str().expect("a detail");
+    for topic in TOPICS {
+        assert!(detail.contains(topic), "{topic} is not in {detail}");
     }
     assert_eq!(unknown(&ada.get("/v1/admin/deliveries?state=lost").await), "state");
 

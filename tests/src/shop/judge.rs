@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use domain::CheckoutId;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
-use store::law::{self, When};
+use store::{
+    law::{self, When},
+    outbox::TOPICS,
+};
 use temporalio_client::{WorkflowCountOptions, WorkflowDescribeOptions};
 use uuid::Uuid;
 
@@ -216,6 +219,7 @@ impl Shop {
         .await;
         self.assert_engine_is_done().await;
         self.assert_books_agree().await;
+        self.assert_topics_are_known().await;
         let audit = eventually("everything can be audited", || async {
             let audit = law::audit(&self.db, &self.shards, When::Quiet).await.ok()?;
             audit.unreachable.is_empty().then_some(audit)
@@ -233,6 +237,17 @@ impl Shop {
             (running.count() == 0).then_some(())
         })
         .await;
+    }
+
+    /// Nothing is announced that nobody could listen for.
+    async fn assert_topics_are_known(&self) {
+        let topics: Vec<String> = sqlx::query_scalar("SELECT DISTINCT topic FROM outbox")
+            .fetch_all(&self.db)
+            .await
+            .expect("topics");
+        for topic in topics {
+            assert!(TOPICS.contains(&topic.as_str()), "{topic} is not among the outbox's topics");
+        }
     }
 
     /// The card network's ledger, payment by payment, equals what we wrote down.

@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use chrono::SecondsFormat;
 use domain::{Money, OrderId};
 use serde_json::Value;
-use store::order::letter::Letter;
+use store::{order::letter::Letter, outbox};
 
 /// Sent when the order is paid.
-const PAID: &str = "order.paid";
+const PAID: &str = outbox::ORDER_PAID;
 /// Sent when money went back.
-const REFUNDED: &str = "refund.succeeded";
+const REFUNDED: &str = outbox::REFUND_SUCCEEDED;
 /// Sent when something is on its way.
-const DISPATCHED: &str = "shipment.dispatched";
+const DISPATCHED: &str = outbox::SHIPMENT_DISPATCHED;
 
 /// The events that the customer is written about.
 pub(super) const TOPICS: [&str; 3] = [PAID, REFUNDED, DISPATCHED];
