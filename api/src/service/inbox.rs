@@ -92,11 +92,7 @@ fn refused(rejected: &Rejected) -> Error {
             tracing::error!(error = %rejected, "the provider sent an event that we do not understand");
             Error::Malformed(rejected.to_string())
         }
-        Rejected::TooLarge
-        | Rejected::MalformedHeader(_)
-        | Rejected::NoMatchingSignature
-        | Rejected::TooOld
-        | Rejected::TooNew => {
+        Rejected::TooLarge | Rejected::Unsigned(_) => {
             tracing::warn!(error = %rejected, "a webhook was refused: {rejected}");
             Error::InvalidSignature(rejected.to_string())
         }

@@ -129,9 +129,7 @@ impl Service {
         self.0.carrier_secrets.verify(carrier, signature, body, now).map_err(|rejected| {
             match rejected {
                 Rejected::UnknownCarrier => Error::NotFound,
-                Rejected::Malformed | Rejected::Forged | Rejected::Stale => {
-                    Error::InvalidSignature(rejected.to_string())
-                }
+                Rejected::Unsigned(_) => Error::InvalidSignature(rejected.to_string()),
             }
         })
     }

@@ -1,7 +1,7 @@
-//! The `Stripe-Signature` header: `t=…,v1=…[,v1=…]`. What its parts are is decided here, and not
+//! A signature header: `t=…,v1=…[,v1=…]`. What its parts are is decided here, and not
 //! whether they are genuine.
 
-use super::Rejected;
+use super::Unsigned;
 
 /// The one scheme that is believed. `v0` is the provider's for test events, and whoever could choose
 /// the scheme could choose a weak one.
@@ -21,19 +21,19 @@ pub(super) struct Header<'a> {
     pub(super) signatures: Vec<[u8; SIGNATURE_BYTES]>,
 }
 
-pub(super) fn parse(header: &str) -> Result<Header<'_>, Rejected> {
+pub(super) fn parse(header: &str) -> Result<Header<'_>, Unsigned> {
     let parts: Vec<&str> = header.split(',').collect();
     if parts.len() > PARTS_MAX {
-        return Err(Rejected::MalformedHeader("too many parts"));
+        return Err(Unsigned::MalformedHeader("too many parts"));
     }
     let mut signed_at = None;
     let mut signatures = Vec::new();
     for part in parts {
         let pair = part.split_once('=');
-        let (name, value) = pair.ok_or(Rejected::MalformedHeader("a part that is no pair"))?;
+        let (name, value) = pair.ok_or(Unsigned::MalformedHeader("a part that is no pair"))?;
         match name {
             "t" if signed_at.is_some() => {
-                return Err(Rejected::MalformedHeader("more than one time"));
+                return Err(Unsigned::MalformedHeader("more than one time"));
             }
             "t" => signed_at = Some(value),
             // What is no signature matches nothing, and another beside it may.
@@ -41,8 +41,8 @@ pub(super) fn parse(header: &str) -> Result<Header<'_>, Rejected> {
             _ => {}
         }
     }
-    let signed_at = signed_at.ok_or(Rejected::MalformedHeader("no time"))?;
-    let signed_at_unix_s = seconds(signed_at).ok_or(Rejected::MalformedHeader("a bad time"))?;
+    let signed_at = signed_at.ok_or(Unsigned::MalformedHeader("no time"))?;
+    let signed_at_unix_s = seconds(signed_at).ok_or(Unsigned::MalformedHeader("a bad time"))?;
     Ok(Header { signed_at, signed_at_unix_s, signatures })
 }
 

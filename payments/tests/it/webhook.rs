@@ -4,8 +4,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use payments::{
     EventId, RefundId,
     webhook::{
-        EVENT_BYTES_MAX, Event, EventKind, HEADER_BYTES_MAX, InvalidSecrets, Rejected, Secrets,
-        TOLERANCE_S,
+        EVENT_BYTES_MAX, Event, EventKind, HEADER_BYTES_MAX, InvalidSecret, InvalidSecrets,
+        Rejected, Secrets, TOLERANCE_S, Unsigned,
     },
 };
 use proptest::prelude::*;
@@ -149,7 +149,7 @@ fn another_secret_or_scheme_is_no_match() {
         format!("t=0{NOW},v1={ours}"),
     ] {
         let rejected = secrets(SECRET).verify(&header, &body, NOW);
-        assert_eq!(rejected, Err(Rejected::NoMatchingSignature), "{header}");
+        assert_eq!(rejected, Err(Rejected::Unsigned(Unsigned::NoMatchingSignature)), "{header}");
     }
 }
 
@@ -169,7 +169,10 @@ fn a_header_of_another_form_is_malformed() {
         format!("t={NOW},v1={ours}{}", ",v0=".repeat(20)),
     ] {
         let rejected = secrets(SECRET).verify(&header, &body, NOW);
-        assert!(matches!(rejected, Err(Rejected::MalformedHeader(_))), "{header}: {rejected:?}");
+        assert!(
+            matches!(rejected, Err(Rejected::Unsigned(Unsigned::MalformedHeader(_)))),
+            "{header}: {rejected:?}"
+        );
     }
 }
 
@@ -179,14 +182,14 @@ fn a_signature_is_good_for_five_minutes_either_way() {
     let at = |time| secrets(SECRET).verify(&signed(SECRET, time, &body), &body, NOW);
     assert!(at(NOW - TOLERANCE_S).is_ok());
     assert!(at(NOW + TOLERANCE_S).is_ok());
-    assert_eq!(at(NOW - TOLERANCE_S - 1), Err(Rejected::TooOld));
-    assert_eq!(at(0), Err(Rejected::TooOld));
-    assert_eq!(at(NOW + TOLERANCE_S + 1), Err(Rejected::TooNew));
-    assert_eq!(at(999_999_999_999_999_999), Err(Rejected::TooNew));
+    assert_eq!(at(NOW - TOLERANCE_S - 1), Err(Rejected::Unsigned(Unsigned::TooOld)));
+    assert_eq!(at(0), Err(Rejected::Unsigned(Unsigned::TooOld)));
+    assert_eq!(at(NOW + TOLERANCE_S + 1), Err(Rejected::Unsigned(Unsigned::TooNew)));
+    assert_eq!(at(999_999_999_999_999_999), Err(Rejected::Unsigned(Unsigned::TooNew)));
     // Who cannot sign learns nothing of our clock.
     let forged = signed(OTHER_SECRET, 0, &body);
     let rejected = secrets(SECRET).verify(&forged, &body, NOW);
-    assert_eq!(rejected, Err(Rejected::NoMatchingSignature));
+    assert_eq!(rejected, Err(Rejected::Unsigned(Unsigned::NoMatchingSignature)));
 }
 
 #[test]
@@ -194,7 +197,8 @@ fn what_is_larger_than_an_event_is_not_read() {
     let body = vec![b' '; EVENT_BYTES_MAX + 1];
     assert_eq!(read(&body), Err(Rejected::TooLarge));
     let header = format!("t={NOW},v1={}", "0".repeat(HEADER_BYTES_MAX));
-    assert_eq!(secrets(SECRET).verify(&header, b"", NOW), Err(Rejected::TooLarge));
+    let rejected = secrets(SECRET).verify(&header, b"", NOW);
+    assert_eq!(rejected, Err(Rejected::Unsigned(Unsigned::TooLarge)));
 }
 
 #[test]
@@ -228,8 +232,8 @@ fn secrets_are_one_to_eight_and_are_never_printed() {
         ("", InvalidSecrets::Count),
         (" , ", InvalidSecrets::Count),
         (&*[SECRET; 9].join(","), InvalidSecrets::Count),
-        ("whsec_short", InvalidSecrets::Secret),
-        ("whsec_4eC39HqLyjWDarjtT1zdp7dü", InvalidSecrets::Secret),
+        ("whsec_short", InvalidSecrets::Secret(InvalidSecret)),
+        ("whsec_4eC39HqLyjWDarjtT1zdp7dü", InvalidSecrets::Secret(InvalidSecret)),
     ] {
         let invalid = text.parse::<Secrets>().expect_err("no secrets");
         assert_eq!(invalid, why);
@@ -257,7 +261,9 @@ proptest! {
             prop_assert!(
                 matches!(
                     rejected,
-                    Err(Rejected::NoMatchingSignature | Rejected::MalformedHeader(_))
+                    Err(Rejected::Unsigned(
+                        Unsigned::NoMatchingSignature | Unsigned::MalformedHeader(_)
+                    ))
                 ),
                 "{rejected:?}"
             );
