@@ -212,6 +212,30 @@ pub async fn postpone(conn: &mut PgConnection, waiting: &Waiting, ms: u64) -> Re
     Ok(())
 }
 
+/// Forgets arrivals that were carried longer ago than this, the oldest first and at most so many. How many
+/// it were.
+pub async fn forget(
+    conn: &mut PgConnection,
+    carried_ago_ms: u64,
+    limit: i64,
+) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        r#"
+        DELETE FROM inbox i USING (
+            SELECT provider, event_id FROM inbox
+            WHERE carried_at < now() - $1::bigint * interval '1 millisecond'
+            ORDER BY carried_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) old
+        WHERE i.provider = old.provider AND i.event_id = old.event_id
+        "#,
+        milliseconds(carried_ago_ms),
+        limit,
+    )
+    .execute(conn)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
 fn refund_state(name: &str) -> Result<RefundState, Error> {
     RefundState::parse(name).ok_or(Error::corrupt("refund", "state"))
 }

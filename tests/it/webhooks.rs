@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use store::inbox;
 use temporalio_client::WorkflowSignalOptions;
 use tests::{Answer, Customer, Payment, Shop, Spec, WEBHOOK_SECRET, event, eventually, signature};
 use workflows::{ChangedAttempt, CheckoutWorkflow};
@@ -302,6 +303,55 @@ async fn events_about_nothing_of_ours_are_taken_and_change_nothing() {
         .await
         .expect("a count");
     assert_eq!(rows, 0);
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn what_was_carried_long_ago_is_forgotten_a_few_at_a_time_and_nothing_else() {
+    const NINETY_DAYS_MS: u64 = 90 * 24 * 3600 * 1000;
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let sold = shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await.checkout();
+    shop.carried(sold, "payment_intent.succeeded").await;
+    let dispute = |id: &str| event(id, "charge.dispute.created", "pi_of_another", sold, 1);
+    for id in ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"] {
+        assert_eq!(shop.tell(&dispute(id)).await.status, StatusCode::OK);
+    }
+    shop.carried(sold, "charge.dispute.created").await;
+    let all = shop.inbox(sold).await.len();
+    let carried = async |id: &str, days_ago: Option<i32>| {
+        let sql = "UPDATE inbox SET carried_at = now() - $2 * interval '1 day', due_at = now() + interval '1 hour' WHERE event_id = $1";
+        let aged = sqlx::query(sql).bind(id).bind(days_ago).execute(&shop.db).await;
+        assert_eq!(aged.expect("an update").rows_affected(), 1, "{id}");
+    };
+    for id in ["evt_1", "evt_2", "evt_3"] {
+        carried(id, Some(91)).await;
+    }
+    carried("evt_4", Some(89)).await;
+    carried("evt_5", None).await;
+
+    let mut conn = shop.db.acquire().await.expect("a connection");
+    let mut forgotten = Vec::new();
+    for _ in 0..3 {
+        forgotten.push(inbox::forget(&mut conn, NINETY_DAYS_MS, 2).await.expect("a count"));
+    }
+    assert_eq!(forgotten, [2, 1, 0]);
+    let kept = shop.inbox(sold).await;
+    let known = |id: &str| kept.iter().any(|arrival| arrival.event_id == id);
+    assert_eq!((kept.len(), known("evt_4"), known("evt_5")), (all - 3, true, true), "{kept:?}");
+    // What is not forgotten is not taken in again.
+    assert_eq!(shop.tell(&dispute("evt_4")).await.status, StatusCode::OK);
+    assert_eq!(shop.inbox(sold).await, kept);
+
+    carried("evt_4", Some(91)).await;
+    carried("evt_5", Some(0)).await;
+    shop.kill_worker(0);
+    shop.start_worker(0);
+    eventually("a worker forgets the rest", || async {
+        (shop.inbox(sold).await.len() == all - 4).then_some(())
+    })
+    .await;
+    shop.worker_ready(0).await;
     shop.assert_lawful().await;
 }
 

@@ -25,10 +25,15 @@ use temporalio_client::{
 };
 use workflows::{ChangedAttempt, CheckoutWorkflow};
 
-use crate::relay::{self, BATCH};
+use crate::relay::{self, BATCH, REST};
 
 /// How long an arrival is one worker's. Longer than what is done about one ordinarily takes.
 const LEASE: Duration = Duration::from_secs(60);
+/// For how long an arrival is remembered after it was carried. The provider sends an event for three days
+/// until it is taken, and people can have it sent again for a month; told after this, it is one more look.
+const KEPT_FOR: Duration = Duration::from_hours(90 * 24);
+/// How often a worker looks for what is to be forgotten.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// How long an arrival is left that tells something only later.
 const LATER: Duration = Duration::from_secs(1);
 /// The same when the database, the engine or the provider did not do as asked.
@@ -36,7 +41,17 @@ const LATER_IN_TROUBLE: Duration = Duration::from_secs(5);
 
 /// Goes on until it is dropped.
 pub(crate) async fn run(pool: PgPool, client: Client, payments: Payments, refunds: Refunds) {
-    relay::forever("the inbox", || carry(&pool, &client, &payments, &refunds)).await;
+    tokio::join!(
+        relay::forever("the inbox", REST, || carry(&pool, &client, &payments, &refunds)),
+        relay::forever("the inbox's past", FORGET_EVERY, || forget(&pool)),
+    );
+}
+
+/// Forgets one batch; how many there were.
+async fn forget(pool: &PgPool) -> anyhow::Result<usize> {
+    let mut conn = pool.acquire().await?;
+    let forgotten = inbox::forget(&mut conn, milliseconds(KEPT_FOR), i64::from(BATCH)).await?;
+    Ok(usize::try_from(forgotten)?)
 }
 
 /// Carries one batch; how many there were. One that cannot be carried keeps no other from it.
@@ -195,5 +210,5 @@ fn tell_of_strays(arrival: &Waiting) {
 }
 
 fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).expect("a minute at most")
+    u64::try_from(duration.as_millis()).expect("months at most")
 }

@@ -20,24 +20,25 @@ use crate::engine::{self, Sleeper};
 /// How many events are carried side by side.
 pub(crate) const BATCH: u8 = 16;
 /// How long to rest when there was less to do than that.
-const REST: Duration = Duration::from_millis(250);
+pub(crate) const REST: Duration = Duration::from_millis(250);
 /// How long to rest when the database or the engine did not do as asked.
 const REST_IN_TROUBLE: Duration = Duration::from_secs(2);
 
 /// Goes on until it is dropped.
 pub(crate) async fn run(pool: PgPool, client: Client, timing: FulfilmentTiming) {
-    forever("the outbox", || carry(&pool, &client, &timing)).await;
+    forever("the outbox", REST, || carry(&pool, &client, &timing)).await;
 }
 
-/// Carries batch after batch, resting when there is little to do.
+/// Carries batch after batch, resting for so long when there is less to do than that.
 pub(crate) async fn forever<F: Future<Output = anyhow::Result<usize>>>(
     what: &str,
+    rest: Duration,
     carry: impl Fn() -> F,
 ) {
     loop {
         match carry().await {
             Ok(carried) if carried == usize::from(BATCH) => {}
-            Ok(_) => sleep(REST).await,
+            Ok(_) => sleep(rest).await,
             Err(error) => {
                 tracing::warn!("{what} waits: {error:#}");
                 sleep(REST_IN_TROUBLE).await;
