@@ -120,7 +120,7 @@ async fn the_books_are_audited_on_the_living_system_and_a_broken_law_is_named() 
     shop.assert_lawful().await;
 }
 
-async fn resolve(operator: &Customer, checkout: CheckoutId, action: &str) -> Answer {
+pub(crate) async fn resolve(operator: &Customer, checkout: CheckoutId, action: &str) -> Answer {
     let body = json!({ "action": action, "reason": "the network is down" });
     let path = format!("/v1/admin/checkouts/{checkout}/resolve");
     operator.send(Method::POST, &path, &[], Some(body)).await

@@ -200,7 +200,7 @@ pub(crate) async fn start(customer: &Customer) -> CheckoutId {
 }
 
 /// Waits until the hold's end has passed on the database's clock.
-async fn ran_out(shop: &Shop, checkout: CheckoutId) {
+pub(crate) async fn ran_out(shop: &Shop, checkout: CheckoutId) {
     eventually("the hold has run out", || async {
         let over: bool =
             sqlx::query_scalar("SELECT expires_at < now() FROM reservation WHERE checkout_id = $1")

@@ -10,22 +10,19 @@ use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use temporalio_client::{WorkflowDescribeOptions, WorkflowQueryOptions};
-use temporalio_common::ActivityDefinition;
 use tests::{Answer, Customer, Payment, Shop, Spec, eventually};
-use workflows::{FulfilmentWorkflow, RefundStatus, RefundWorkflow, contract::Refunds};
+use workflows::{FulfilmentWorkflow, RefundStatus, RefundWorkflow};
 
-use crate::{
-    saga::{Harm, with_saboteur},
-    shipping,
-};
+use crate::shipping;
 
 /// Shorter than a step's quick try.
 const SOON: Duration = Duration::from_millis(300);
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(60);
-const PRICE: i64 = 1299;
-const PAID_BACK_ONCE: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 1 };
-const KEPT: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
+pub(crate) const PRICE: i64 = 1299;
+pub(crate) const PAID_BACK_ONCE: Payment =
+    Payment { authorizations: 1, captures: 1, voids: 0, refunds: 1 };
+pub(crate) const KEPT: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
 
 #[tokio::test]
 async fn an_order_is_refunded_in_parts_and_then_in_full() {
@@ -314,46 +311,6 @@ async fn a_cancellation_that_comes_while_the_money_is_taken_ends_in_one_refund()
 }
 
 #[tokio::test]
-async fn what_came_back_is_put_on_the_shelf_once_and_never_more_than_was_sold() {
-    let shop = Shop::open().await;
-    shop.stock("MUG-1", 3, PRICE).await;
-    let eve = shop.customer().await.with("MUG-1", 3).await;
-    let sold = eve.buy("pm_card_visa").await.checkout();
-    let ada = Admin(shop.operator("ada").await);
-
-    let answers = join_all((0..5).map(|_| ada.restock(sold, "MUG-1", 2, "box-1"))).await;
-    let too_many = ada.restock(sold, "MUG-1", 2, "box-2").await;
-    let other = ada.restock(sold, "MUG-1", 1, "box-1").await;
-    let unsold = ada.restock(sold, "POT-1", 1, "box-3").await;
-
-    let first = answers.iter().filter(|answer| answer.status == StatusCode::CREATED).count();
-    assert_eq!(first, 1, "{answers:#?}");
-    assert!(answers.iter().all(|answer| answer.status.is_success()), "{answers:#?}");
-    assert_eq!(
-        (too_many.status, too_many.code(), &too_many.body["lines"]),
-        (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Some("restock_exceeds_sold"),
-            &json!([{ "sku": "MUG-1", "wanted": 2, "left": 1 }])
-        )
-    );
-    assert_eq!((other.status, other.code()), (StatusCode::CONFLICT, Some("reference_reused")));
-    assert_eq!(unsold.code(), Some("restock_exceeds_sold"), "{:#}", unsold.body);
-    assert_eq!(shop.counters("MUG-1").await, (2, 0, 3));
-
-    // As if the API had died between writing it down and booking it in.
-    let noted = "INSERT INTO restock (order_id, reference, sku, quantity, reason, actor) VALUES ($1, 'box-4', 'MUG-1', 1, 'x', 'ada')";
-    let counted = "UPDATE order_line SET restocked = restocked + 1 WHERE order_id = $1";
-    for statement in [noted, counted] {
-        sqlx::query(statement).bind(sold.uuid()).execute(&shop.db).await.expect("it is written");
-    }
-    let mended = ada.restock(sold, "MUG-1", 1, "box-4").await;
-    assert_eq!(mended.status, StatusCode::OK, "{:#}", mended.body);
-    assert_eq!(shop.counters("MUG-1").await, (3, 0, 3));
-    shop.assert_lawful().await;
-}
-
-#[tokio::test]
 async fn what_cannot_be_a_refund_or_a_restock_changes_nothing() {
     let (shop, ada, sold) = sold("pm_card_visa").await;
     shop.fulfilment(sold).await;
@@ -390,35 +347,17 @@ async fn what_cannot_be_a_refund_or_a_restock_changes_nothing() {
     shop.assert_lawful().await;
 }
 
-#[tokio::test]
-async fn a_step_of_a_refund_that_fails_first_runs_twice_or_meets_a_bug_pays_back_once() {
-    with_saboteur(async |shop, saboteur| {
-        let ada = Admin(shop.operator("ada").await);
-        for step in [Refunds::request.name(), Refunds::settle_refund.name()] {
-            for harm in [Harm::FailFirst, Harm::LoseAnswer, Harm::BugFirst, Harm::BugAfter] {
-                let eve = shop.customer().await.with("MUG-1", 1).await;
-                let sold = eve.buy("pm_card_visa").await.checkout();
-                saboteur.plan([(step, harm)]);
-
-                let answer = ada.refund(sold, None, "r1").await;
-                saboteur.mend();
-
-                ada.until_refund(sold, "r1", "succeeded").await;
-                assert_eq!(shop.payment(sold).await, PAID_BACK_ONCE, "{step} {harm:?}: {answer:?}");
-                let state = shop.order_state(sold).await;
-                assert_eq!(state.as_deref(), Some("refunded"), "{step} {harm:?}");
-            }
-        }
-    })
-    .await;
-}
-
 /// An operator, for what they do to orders.
 #[derive(Clone)]
-struct Admin(Customer);
+pub(crate) struct Admin(pub(crate) Customer);
 
 impl Admin {
-    async fn refund(&self, sold: CheckoutId, minor: Option<i64>, reference: &str) -> Answer {
+    pub(crate) async fn refund(
+        &self,
+        sold: CheckoutId,
+        minor: Option<i64>,
+        reference: &str,
+    ) -> Answer {
         let mut body = json!({ "reason": "damaged", "reference": reference });
         if let Some(minor) = minor {
             body["amount"] = euros(minor);
@@ -427,11 +366,16 @@ impl Admin {
         self.0.send(Method::POST, &path, &[("Prefer", "wait=10")], Some(body)).await
     }
 
-    async fn refunds(&self, sold: CheckoutId) -> Answer {
+    pub(crate) async fn refunds(&self, sold: CheckoutId) -> Answer {
         self.0.get(&format!("/v1/admin/orders/{}/refunds", sold.order())).await
     }
 
-    async fn until_refund(&self, sold: CheckoutId, reference: &str, state: &str) -> Value {
+    pub(crate) async fn until_refund(
+        &self,
+        sold: CheckoutId,
+        reference: &str,
+        state: &str,
+    ) -> Value {
         eventually(&format!("refund {reference} is {state}"), || async {
             let listed = self.refunds(sold).await;
             let found = refunds(&listed).into_iter();
@@ -440,7 +384,13 @@ impl Admin {
         .await
     }
 
-    async fn restock(&self, sold: CheckoutId, sku: &str, quantity: i64, reference: &str) -> Answer {
+    pub(crate) async fn restock(
+        &self,
+        sold: CheckoutId,
+        sku: &str,
+        quantity: i64,
+        reference: &str,
+    ) -> Answer {
         let lines = json!([{ "sku": sku, "quantity": quantity }]);
         let body = json!({ "lines": lines, "reason": "came back", "reference": reference });
         let path = format!("/v1/admin/orders/{}/restock", sold.order());
@@ -473,7 +423,11 @@ async fn ship(shop: &Shop, sold: CheckoutId) -> Answer {
     made
 }
 
-async fn refund_status(shop: &Shop, sold: CheckoutId, reference: &str) -> Option<RefundStatus> {
+pub(crate) async fn refund_status(
+    shop: &Shop,
+    sold: CheckoutId,
+    reference: &str,
+) -> Option<RefundStatus> {
     let id = RefundId::derive(sold.order(), reference).to_string();
     let handle = shop.engine.get_workflow_handle::<RefundWorkflow>(id);
     handle.query(RefundWorkflow::status, (), WorkflowQueryOptions::default()).await.ok()
@@ -488,7 +442,7 @@ async fn fulfilment_ends(shop: &Shop, sold: CheckoutId) {
     .await;
 }
 
-async fn order_events(shop: &Shop, sold: CheckoutId, kind: &str) -> i64 {
+pub(crate) async fn order_events(shop: &Shop, sold: CheckoutId, kind: &str) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM order_event WHERE order_id = $1 AND kind = $2")
         .bind(sold.uuid())
         .bind(kind)
@@ -509,6 +463,6 @@ fn refunds(listed: &Answer) -> Vec<Value> {
     listed.body["refunds"].as_array().cloned().unwrap_or_default()
 }
 
-fn euros(minor: i64) -> Value {
+pub(crate) fn euros(minor: i64) -> Value {
     json!({ "minor": minor, "currency": "EUR" })
 }

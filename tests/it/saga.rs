@@ -1,27 +1,26 @@
 //! The saga's promise, step by step: whatever step fails, and however, the books come out as if it
-//! had never begun or had gone well. The list of steps is the contract's, and a worker within the
-//! test lets each of them fail in turn.
+//! had never begun or had gone well. What becomes of an undo that does not work is in `undoing`.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures::FutureExt;
-use temporalio_common::{ActivityDefinition, error::ApplicationFailure};
-use temporalio_sdk::{
-    Runtime, Worker, WorkerOptions,
-    activities::ActivityError,
-    interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next},
-    runtime::RuntimeOptions,
-};
-use tests::{Answer, Payment, Shop, Spec};
+use domain::CheckoutId;
+use temporalio_client::WorkflowQueryOptions;
+use temporalio_common::ActivityDefinition;
+use tests::{Answer, Payment, Shop, eventually};
 use workflows::{
-    CheckoutWorkflow, FulfilmentWorkflow, RefundWorkflow, TASK_QUEUE,
+    CheckoutWorkflow,
     contract::{Inventory, Orders, Payments},
 };
 
+use crate::saboteur::{Harm, STOCK, sabotage_of, with_saboteur};
+
 const SOLD: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
+
+/// The steps that sell, in order.
+fn steps() -> [&'static str; 6] {
+    let [open, reserve, authorize, place, capture] = steps_until_capture();
+    [open, reserve, authorize, place, capture, Orders::settle.name()]
+}
 
 /// The steps before the money is taken, in order.
 fn steps_until_capture() -> [&'static str; 5] {
@@ -34,110 +33,33 @@ fn steps_until_capture() -> [&'static str; 5] {
     ]
 }
 
-/// What barring the sale and undoing it consist of.
-fn undos() -> [&'static str; 4] {
+/// What barring the sale and undoing it consist of, in order.
+pub(crate) fn undos() -> [&'static str; 4] {
     [
         Payments::close.name(),
-        Orders::cancel.name(),
-        Inventory::release.name(),
         Payments::void.name(),
+        Inventory::release.name(),
+        Orders::cancel.name(),
     ]
 }
 
-/// What is to happen to a step.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Harm {
-    /// It fails in passing before it does anything.
-    FailFirst,
-    /// It does its work, and then its answer is lost.
-    LoseAnswer,
-    /// It can never succeed, and does nothing.
-    BugFirst,
-    /// It does its work, and then can never be said to have succeeded.
-    BugAfter,
-}
-
-impl Harm {
-    fn passes(self) -> bool {
-        match self {
-            Self::FailFirst | Self::LoseAnswer => true,
-            Self::BugFirst | Self::BugAfter => false,
-        }
-    }
-}
-
-/// Harm waiting for its steps. What passes strikes once, a bug until it is mended.
-#[derive(Clone, Default)]
-pub(crate) struct Saboteur(Arc<Mutex<Vec<(&'static str, Harm)>>>);
-
-impl Saboteur {
-    pub(crate) fn plan(&self, harms: impl IntoIterator<Item = (&'static str, Harm)>) {
-        self.0.lock().expect("unpoisoned").extend(harms);
-    }
-
-    fn take(&self, step: &str) -> Option<Harm> {
-        let mut planned = self.0.lock().expect("unpoisoned");
-        let found = planned.iter().position(|(name, _)| *name == step)?;
-        let harm = planned[found].1;
-        if harm.passes() {
-            planned.remove(found);
-        }
-        Some(harm)
-    }
-
-    /// Mends every bug. Claims that all passing harm was done.
-    pub(crate) fn mend(&self) {
-        let mut planned = self.0.lock().expect("unpoisoned");
-        planned.retain(|(_, harm)| harm.passes());
-        assert!(planned.is_empty(), "harm that met no step: {planned:?}");
-    }
-}
-
-impl ActivityInboundInterceptor for Saboteur {
-    fn execute_activity<'a>(
-        &'a self,
-        input: ExecuteActivityInput,
-        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
-    ) -> ExecuteActivityOutput<'a> {
-        async move {
-            let step = input.activity_info().activity_type.clone();
-            match self.take(&step) {
-                None => next.run(input).await,
-                Some(Harm::FailFirst) => Err(passing()),
-                Some(Harm::BugFirst) => Err(bug()),
-                Some(Harm::LoseAnswer) => {
-                    next.run(input).await?;
-                    Err(passing())
-                }
-                Some(Harm::BugAfter) => {
-                    next.run(input).await?;
-                    Err(bug())
-                }
-            }
-        }
-        .boxed()
-    }
-}
-
-fn passing() -> ActivityError {
-    ActivityError::application(ApplicationFailure::builder("sabotage that passes").build())
-}
-
-fn bug() -> ActivityError {
-    ActivityError::application(ApplicationFailure::builder("sabotage").non_retryable(true).build())
+/// Every step that the loops here run over.
+pub(crate) fn looped() -> Vec<&'static str> {
+    steps().into_iter().chain(undos()).collect()
 }
 
 #[tokio::test]
 async fn a_step_that_can_never_succeed_leaves_a_clean_slate() {
     with_saboteur(async |shop, saboteur| {
         for step in steps_until_capture() {
-            for harm in [Harm::BugFirst, Harm::BugAfter] {
+            for harm in Harm::BUGS {
                 saboteur.plan([(step, harm)]);
 
                 let failed = buy(shop).await;
 
                 assert_eq!(failed.code(), Some("internal"), "{step} {harm:?}: {:#}", failed.body);
                 assert_clean_slate(shop, &failed, &format!("{step} {harm:?}")).await;
+                assert_eq!(blamed(shop, failed.checkout()).await, Some(sabotage_of(step)));
                 saboteur.mend();
             }
         }
@@ -146,11 +68,28 @@ async fn a_step_that_can_never_succeed_leaves_a_clean_slate() {
 }
 
 #[tokio::test]
+async fn what_was_done_is_undone_in_reverse_once_the_sale_is_barred() {
+    with_saboteur(async |shop, saboteur| {
+        saboteur.plan([(Payments::capture.name(), Harm::BugFirst)]);
+        saboteur.ran();
+
+        let failed = buy(shop).await;
+
+        assert_clean_slate(shop, &failed, "undone").await;
+        let mut ran = saboteur.ran();
+        ran.retain(|step| looped().contains(&step.as_str()));
+        assert_eq!(ran, [&steps_until_capture()[..], &undos()].concat());
+        saboteur.mend();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_step_that_fails_in_passing_or_runs_twice_sells_once() {
     with_saboteur(async |shop, saboteur| {
         let mut sold = 0;
-        for step in steps_until_capture().into_iter().chain([Orders::settle.name()]) {
-            for harm in [Harm::FailFirst, Harm::LoseAnswer] {
+        for step in steps() {
+            for harm in Harm::PASSING {
                 saboteur.plan([(step, harm)]);
 
                 let bought = buy(shop).await;
@@ -173,8 +112,7 @@ async fn a_step_that_fails_in_passing_or_runs_twice_sells_once() {
 #[tokio::test]
 async fn every_step_twice_sells_once() {
     with_saboteur(async |shop, saboteur| {
-        let steps = steps_until_capture().into_iter().chain([Orders::settle.name()]);
-        saboteur.plan(steps.map(|step| (step, Harm::LoseAnswer)));
+        saboteur.plan(steps().map(|step| (step, Harm::LoseAnswer)));
 
         let bought = buy(shop).await;
 
@@ -190,7 +128,7 @@ async fn every_step_twice_sells_once() {
 async fn an_undo_that_fails_in_passing_or_runs_twice_undoes_once() {
     with_saboteur(async |shop, saboteur| {
         for undo in undos() {
-            for harm in [Harm::FailFirst, Harm::LoseAnswer] {
+            for harm in Harm::PASSING {
                 // The order is placed, the stock held and the money set aside: all there is to undo.
                 saboteur.plan([(Payments::capture.name(), Harm::BugFirst), (undo, harm)]);
 
@@ -224,22 +162,29 @@ async fn every_undo_twice_undoes_once() {
 #[tokio::test]
 async fn a_bug_in_settling_calls_for_people_and_the_sale_is_made_final_all_the_same() {
     with_saboteur(async |shop, saboteur| {
-        saboteur.plan([(Orders::settle.name(), Harm::BugFirst)]);
+        let settle = Orders::settle.name();
+        for (sold, harm) in (1..).zip(Harm::BUGS) {
+            saboteur.plan([(settle, harm)]);
 
-        let waiting = buy(shop).await;
+            let waiting = buy(shop).await;
 
-        assert_eq!(waiting.state(), Some("needs_attention"), "{:#}", waiting.body);
-        saboteur.mend();
-        tests::eventually("the sale is final", || async {
-            (shop.order_state(waiting.checkout()).await.as_deref() == Some("paid")).then_some(())
-        })
-        .await;
-        assert_eq!(shop.payment(waiting.checkout()).await, SOLD);
-        // The stock is sold just after the order is paid.
-        tests::eventually("the stock is sold", || async {
-            (shop.counters("MUG-1").await == (STOCK - 1, 0, 1)).then_some(())
-        })
-        .await;
+            let checkout = waiting.checkout();
+            // The books decide what its customer is told, and after it they say that it is sold.
+            let told = if harm.after() { "completed" } else { "needs_attention" };
+            assert_eq!(waiting.state(), Some(told), "{harm:?}: {:#}", waiting.body);
+            assert_eq!(attention(shop, checkout).await, sabotage_of(settle));
+            saboteur.mend();
+            eventually("the sale is final", || async {
+                (shop.order_state(checkout).await.as_deref() == Some("paid")).then_some(())
+            })
+            .await;
+            assert_eq!(shop.payment(checkout).await, SOLD, "{harm:?}");
+            // The stock is sold just after the order is paid.
+            eventually("the stock is sold", || async {
+                (shop.counters("MUG-1").await == (STOCK - sold, 0, sold)).then_some(())
+            })
+            .await;
+        }
     })
     .await;
 }
@@ -268,7 +213,7 @@ async fn a_sale_that_is_being_undone_cannot_become_final() {
     let ada = shop.customer().await.with("MUG-1", 1).await;
     let buying = tokio::spawn(async move { ada.buy("pm_card_visa").await });
     let checkout = shop.under_way().await;
-    tests::eventually("the order is placed", || async {
+    eventually("the order is placed", || async {
         (shop.order_state(checkout).await.as_deref() == Some("placed")).then_some(())
     })
     .await;
@@ -285,61 +230,32 @@ async fn a_sale_that_is_being_undone_cannot_become_final() {
     shop.assert_lawful().await;
 }
 
-const STOCK: i64 = 20;
-
-/// A shop whose one worker runs here, with somebody at its elbow.
-pub(crate) async fn with_saboteur(claim: impl AsyncFnOnce(&Shop, &Saboteur)) {
-    let shop =
-        Shop::open_with(Spec { attention_after: Duration::from_secs(1), ..Spec::default() }).await;
-    shop.stock("MUG-1", STOCK, 1299).await;
-    // It has prepared the namespace, and now makes room.
-    shop.kill_worker(0);
-
-    let saboteur = Saboteur::default();
-    let provider = payments::Stripe::new(payments::Config {
-        base_url: shop.paysim_url.parse().expect("an address"),
-        api_key: "sk_test_of_the_tests".to_owned(),
-        timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(3),
-        return_url: None,
-    })
-    .expect("a client");
-    let stock = store::inventory::Inventory::new(shop.shards.clone());
-    let holds = activities::Holds::new(shop.db.clone(), stock);
-    let refunds = activities::Refunds::new(shop.db.clone(), provider.clone());
-    let payments = activities::Payments::new(shop.db.clone(), holds.clone(), provider);
-    let options = WorkerOptions::new(TASK_QUEUE)
-        .activity_inbound_interceptor(saboteur.clone())
-        .register_workflow::<CheckoutWorkflow>()
-        .expect("registered once")
-        .register_workflow::<FulfilmentWorkflow>()
-        .expect("registered once")
-        .register_workflow::<RefundWorkflow>()
-        .expect("registered once")
-        .register_activities(activities::Orders::new(shop.db.clone(), holds.clone()))
-        .register_activities(activities::Inventory::new(shop.db.clone(), holds, payments.clone()))
-        .register_activities(payments)
-        .register_activities(refunds)
-        .build();
-    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
-    let mut worker = Worker::new(&runtime, shop.engine.clone(), options).expect("a worker");
-    let shut_down = worker.shutdown_handle();
-    let story = async {
-        claim(&shop, &saboteur).await;
-        shop.assert_lawful().await;
-        shut_down();
-    };
-    let (ended, ()) = futures::join!(worker.run(), story);
-    ended.expect("the worker stops when it is told to");
-}
-
 /// A new customer buys one mug.
-async fn buy(shop: &Shop) -> Answer {
+pub(crate) async fn buy(shop: &Shop) -> Answer {
     shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await
 }
 
+/// What a checkout wants people to look at, once it does.
+pub(crate) async fn attention(shop: &Shop, checkout: CheckoutId) -> String {
+    let handle = shop.engine.get_workflow_handle::<CheckoutWorkflow>(checkout.to_string());
+    eventually("somebody is called for", || async {
+        let options = WorkflowQueryOptions::default();
+        handle.query(CheckoutWorkflow::status, (), options).await.ok()?.attention
+    })
+    .await
+}
+
+/// What a checkout that is over is said to have failed of, for people to read.
+pub(crate) async fn blamed(shop: &Shop, checkout: CheckoutId) -> Option<String> {
+    sqlx::query_scalar("SELECT problem ->> 'detail' FROM checkout WHERE id = $1")
+        .bind(checkout.uuid())
+        .fetch_one(&shop.db)
+        .await
+        .expect("a checkout")
+}
+
 /// Nothing is held, nothing set aside or kept, nothing ordered.
-async fn assert_clean_slate(shop: &Shop, answer: &Answer, what: &str) {
+pub(crate) async fn assert_clean_slate(shop: &Shop, answer: &Answer, what: &str) {
     let checkout = answer.checkout();
     let payment = shop.payment(checkout).await;
     assert_eq!(payment.captures, payment.refunds, "{what}");

@@ -81,13 +81,13 @@ async fn status(shop: &Shop, checkout: CheckoutId) -> Option<FulfilmentStatus> {
     handle.query(FulfilmentWorkflow::status, (), WorkflowQueryOptions::default()).await.ok()
 }
 
-async fn cancel_fulfilment(shop: &Shop, checkout: CheckoutId) {
+pub(crate) async fn cancel_fulfilment(shop: &Shop, checkout: CheckoutId) {
     let id = checkout.order().to_string();
     let handle = shop.engine.get_workflow_handle::<FulfilmentWorkflow>(id);
     handle.cancel(WorkflowCancelOptions::default()).await.expect("it is running");
 }
 
-async fn fulfilment_ended(shop: &Shop, checkout: CheckoutId) {
+pub(crate) async fn fulfilment_ended(shop: &Shop, checkout: CheckoutId) {
     let handle =
         shop.engine.get_workflow_handle::<FulfilmentWorkflow>(checkout.order().to_string());
     eventually("the fulfilment has ended", || async {

@@ -39,6 +39,12 @@ use crate::{
 const SHIPS: &str = "fulfilment-ships";
 /// The longest time that an order or a parcel may be given: ten years.
 pub const WITHIN_MS_MAX: i64 = 10 * 365 * 24 * 3600 * 1000;
+/// From here on what met a bug is tried again. A run that an older version began, and that met one, stays as
+/// it is: people were told.
+const RETRIES_BUGS: &str = "fulfilment-retries-bugs";
+/// The first pause after a bug, and the longest; each is twice the one before it.
+const BUG_PAUSE_MIN: Duration = Duration::from_secs(2);
+const BUG_PAUSE_MAX: Duration = Duration::from_hours(1);
 /// A timer of no time at all would be an event for nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
@@ -89,6 +95,8 @@ pub struct FulfilmentWorkflow {
     told: u32,
     /// A cancellation was heard and came too late.
     too_late_to_cancel: bool,
+    /// The last pause after a bug, since a step last succeeded.
+    bug_pause: Option<Duration>,
 }
 
 #[workflow_methods]
@@ -96,7 +104,7 @@ impl FulfilmentWorkflow {
     #[init]
     fn new(_ctx: &WorkflowContextView, input: FulfilmentInput) -> Self {
         let status = input.status.clone();
-        Self { input, status, told: 0, too_late_to_cancel: false }
+        Self { input, status, told: 0, too_late_to_cancel: false, bug_pause: None }
     }
 
     /// Goes on until everything has arrived, or the order is called off before anything was sent.
@@ -188,19 +196,28 @@ impl FulfilmentWorkflow {
         let outcome =
             step::until_done(ctx, || Fulfilment::call_off, input, "call it off", DATABASE).await;
         let at = now(ctx);
-        let called_off = ctx.state_mut(|s| {
-            s.too_late_to_cancel = true;
-            match outcome {
-                Ok(CallOffOutcome::CalledOff) => return true,
-                Ok(CallOffOutcome::GoesOn { order, parcels }) => {
+        let called_off = match outcome {
+            Ok(CallOffOutcome::CalledOff) => {
+                ctx.state_mut(Self::mended);
+                true
+            }
+            Ok(CallOffOutcome::GoesOn { order, parcels }) => {
+                ctx.state_mut(|s| {
+                    s.mended();
+                    s.too_late_to_cancel = true;
                     for parcel in parcels {
                         s.status.learn(parcel, order, at);
                     }
-                }
-                Err(Bug(detail)) => s.status.trouble = Some(detail),
+                });
+                false
             }
-            false
-        });
+            Err(bug) => {
+                if !Self::await_mending(ctx, bug).await {
+                    ctx.state_mut(|s| s.too_late_to_cancel = true);
+                }
+                false
+            }
+        };
         Self::publish(ctx);
         called_off
     }
@@ -214,13 +231,46 @@ impl FulfilmentWorkflow {
         let called =
             step::until_done(ctx, || Fulfilment::attention, input, "call for people", DATABASE)
                 .await;
-        ctx.state_mut(|s| {
-            s.status.told_of(alarm);
-            if let Err(Bug(detail)) = called {
-                s.status.trouble = Some(detail);
+        let told = match called {
+            Ok(()) => {
+                ctx.state_mut(Self::mended);
+                true
             }
-        });
+            Err(bug) => !Self::await_mending(ctx, bug).await,
+        };
+        if told {
+            ctx.state_mut(|s| s.status.told_of(alarm));
+        }
         Self::publish(ctx);
+    }
+
+    /// Puts a bug before people's eyes, and waits before its step is tried again, less and less often, or
+    /// as soon as there is news. `false` for a run that is to go on without it.
+    async fn await_mending(ctx: &WorkflowContext<Self>, Bug(detail): Bug) -> bool {
+        let (pause, told) = ctx.state_mut(|s| {
+            s.status.trouble = Some(detail);
+            let pause = s.bug_pause.map_or(BUG_PAUSE_MIN, |last| (last * 2).min(BUG_PAUSE_MAX));
+            s.bug_pause = Some(pause);
+            (pause, s.told)
+        });
+        if !ctx.patched(RETRIES_BUGS) {
+            return false;
+        }
+        Self::publish(ctx);
+        let mut news =
+            ctx.wait_condition_with_options(move |s: &Self| s.told != told, step::detached());
+        let mut pause = step::timer(ctx, pause, "until the step is tried again");
+        select! {
+            _ = news => pause.cancel(),
+            _ = pause => {}
+        }
+        true
+    }
+
+    /// A step has succeeded, which one that met a bug may have been.
+    fn mended(&mut self) {
+        self.status.trouble = None;
+        self.bug_pause = None;
     }
 
     /// Whether there is something to do that the next run would not know of.
