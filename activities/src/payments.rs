@@ -106,7 +106,7 @@ impl Payments {
         }
         let charge = Charge { payment: payment_id, attempt: input.attempt, amount: input.amount };
         let asked = match &row.provider_ref {
-            Some(reference) => self.provider.retrieve(&intent_id(reference)?).await,
+            Some(reference) => self.provider.look_up(&intent_id(reference)?, &charge).await,
             None => self.provider.settle_creation(&charge, &input.method, row.age).await,
         };
         let asked = match asked {

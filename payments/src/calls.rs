@@ -103,6 +103,14 @@ impl Stripe {
         self.retrieve_within(id, None).await
     }
 
+    /// The intent of a charge as it is now. One that turns out to be for anything else, be it other money,
+    /// leaves unknown what became of the charge.
+    pub async fn look_up(&self, id: &IntentId, charge: &Charge) -> Result<Intent, Error> {
+        let now = self.retrieve(id).await?;
+        held_to("retrieve", &now, Some(id), charge)?;
+        Ok(now)
+    }
+
     pub(crate) async fn retrieve_within(
         &self,
         id: &IntentId,

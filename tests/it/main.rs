@@ -6,6 +6,7 @@ mod carriers;
 mod cart;
 mod contention;
 mod crash;
+mod drift;
 mod expiry;
 mod faults;
 mod fields;

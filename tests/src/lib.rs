@@ -8,6 +8,7 @@
 
 mod books;
 mod customer;
+mod liar;
 mod listener;
 mod post_office;
 mod server;
@@ -18,6 +19,7 @@ use std::{future::Future, time::Duration};
 pub use self::{
     books::Books,
     customer::{Answer, Customer, checkout_body},
+    liar::Liar,
     listener::{Listener, Posted},
     post_office::{Mail, PostOffice},
     server::DatabaseServer,

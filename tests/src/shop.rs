@@ -166,11 +166,12 @@ impl Shop {
             .iter()
             .enumerate()
             .map(|(number, port)| {
-                spec.pace(program(&format!("worker-{number}")))
+                let worker = program(&format!("worker-{number}"))
                     .env("PAYMENTS_URL", &paysim_url)
                     .env("PAYMENTS_API_KEY", "sk_test_of_the_tests")
                     .env("PAYMENTS_RETURN_URL", format!("{api_url}/v1/payments/return"))
-                    .env("HEALTH_LISTEN", format!("127.0.0.1:{port}"))
+                    .env("HEALTH_LISTEN", format!("127.0.0.1:{port}"));
+                spec.pace(worker)
             })
             .collect();
         let http = Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");

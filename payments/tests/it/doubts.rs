@@ -187,7 +187,11 @@ fn other_intents() -> Vec<(Value, &'static str)> {
 #[tokio::test]
 async fn an_answer_about_other_money_is_unknown() {
     for (intent, what) in other_intents() {
-        assert_eq!(doubt(confirm(Answer::json(200, &intent)).await), Doubt::Mismatch(what));
+        let answer = Answer::json(200, &intent);
+        let provider = Provider::start([answer.clone()]).await;
+        let looked_up = client(&provider).look_up(&id(), &charge()).await;
+        assert_eq!(doubt(confirm(answer).await), Doubt::Mismatch(what));
+        assert_eq!(doubt(looked_up), Doubt::Mismatch(what));
     }
 }
 
