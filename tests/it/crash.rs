@@ -171,6 +171,39 @@ async fn a_cancellation_that_overtakes_a_sale_after_a_crash_is_told_of_the_sale(
     shop.assert_lawful().await;
 }
 
+/// The first worker dies when the money is taken and nobody has heard; whoever takes over finds the sale
+/// called off, pays the money back, and dies before it hears of that.
+#[tokio::test]
+async fn money_taken_for_a_sale_that_is_called_off_is_paid_back_once_though_two_workers_die() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    shop.fault("capture", "timeout_after", NEVER).await;
+    shop.fault("refund", "timeout_after", NEVER).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let (checkout, buying) = buy(&shop, &ada).await;
+    ledger_shows(&shop, checkout, |payment| payment.captures).await;
+    shop.kill_worker(0);
+    let cancelling = tokio::spawn({
+        let ada = ada.clone();
+        async move { ada.cancel(checkout).await }
+    });
+    shop.start_worker(0);
+    ledger_shows(&shop, checkout, |payment| payment.refunds).await;
+    shop.kill_worker(0);
+    shop.start_worker(0);
+
+    ada.until(checkout, "cancelled").await;
+
+    let paid_back = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 1 };
+    assert_eq!(shop.payment(checkout).await, paid_back);
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    assert_eq!(shop.order_state(checkout).await.as_deref(), Some("cancelled"));
+    for answer in [buying.await.expect("an answer"), cancelling.await.expect("an answer")] {
+        assert_ne!(answer.state(), Some("completed"), "{:#}", answer.body);
+    }
+    shop.assert_lawful().await;
+}
+
 #[tokio::test]
 async fn fifty_checkouts_outlive_their_only_worker() {
     fifty_with_a_kill(1).await;

@@ -125,6 +125,46 @@ async fn a_payment_not_yet_approved_when_the_hold_ends_takes_stock_and_money_or_
     shop.assert_lawful().await;
 }
 
+/// The bank is asked when little of the hold is left.
+#[tokio::test]
+async fn a_bank_asked_as_the_hold_ends_has_one_payment_window_and_then_the_customer_is_told() {
+    const LONG: Duration = Duration::from_secs(6);
+    const WINDOW: Duration = Duration::from_secs(8);
+
+    let spec = Spec { hold: LONG, payment_window: WINDOW, ..Spec::default() };
+    let shop = Shop::open_with(spec).await;
+    shop.stock("MUG-1", 2, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let eve = shop.customer().await.with("MUG-1", 1).await;
+    let (confirmed, ignored) = (start(&ada).await, start(&eve).await);
+    let first_end = hold_ends(&shop, ignored).await;
+    left_is_less_than(&shop, confirmed, "3 s").await;
+
+    let asked = ada.pay(confirmed, "pm_card_threeDSecure2Required").await;
+    eve.pay(ignored, "pm_card_threeDSecure2Required").await;
+
+    let extended = hold_ends(&shop, ignored).await;
+    assert!(first_end < extended, "{first_end} {extended}");
+    eventually("the first hold would be over", || async {
+        let over = "SELECT now() > $1::timestamptz";
+        let over = sqlx::query_scalar::<_, bool>(over).bind(&first_end).fetch_one(&shop.db).await;
+        over.expect("a time").then_some(())
+    })
+    .await;
+    // The bank was asked several times by then.
+    assert_eq!(hold_ends(&shop, ignored).await, extended);
+    assert_eq!(shop.counters("MUG-1").await, (0, 2, 0));
+    let bank = asked.body["next_action"]["url"].as_str().expect("a bank");
+    shop.answer_bank(bank, "approve").await;
+    ada.until(confirmed, "completed").await;
+    let told = eve.until(ignored, "expired").await;
+    assert_eq!(told.body["problem"]["code"], "hold_expired", "{:#}", told.body);
+    assert_eq!(shop.payment(confirmed).await, ONCE);
+    assert_eq!(shop.payment(ignored).await, Payment::default());
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 1));
+    shop.assert_lawful().await;
+}
+
 #[tokio::test]
 async fn a_hold_that_ends_many_times_at_once_gives_its_stock_back_once() {
     let books = Books::open().await;
@@ -197,6 +237,28 @@ pub(crate) async fn start(customer: &Customer) -> CheckoutId {
     let started = customer.start(&Uuid::new_v4().to_string(), json!({})).await;
     assert_eq!(started.state(), Some("awaiting_payment"), "{:#}", started.body);
     started.checkout()
+}
+
+/// Until when the stock of a checkout is held.
+async fn hold_ends(shop: &Shop, checkout: CheckoutId) -> String {
+    sqlx::query_scalar(
+        "SELECT to_json(expires_at) #>> '{}' FROM reservation WHERE checkout_id = $1",
+    )
+    .bind(checkout.uuid())
+    .fetch_one(&shop.db)
+    .await
+    .expect("a hold")
+}
+
+/// Waits until less than that is left of a hold.
+async fn left_is_less_than(shop: &Shop, checkout: CheckoutId, left: &str) {
+    eventually("the hold is nearly over", || async {
+        let nearly =
+            "SELECT expires_at < now() + $2::interval FROM reservation WHERE checkout_id = $1";
+        let nearly = sqlx::query_scalar::<_, bool>(nearly).bind(checkout.uuid()).bind(left);
+        nearly.fetch_one(&shop.db).await.expect("a hold").then_some(())
+    })
+    .await;
 }
 
 /// Waits until the hold's end has passed on the database's clock.

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tests::{Customer, Payment, Shop, Spec, event, eventually};
 
-use crate::webhooks::redirect;
+use crate::{shipping, webhooks::redirect};
 
 const ONCE: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
 const LET_GO: Payment = Payment { authorizations: 1, captures: 0, voids: 1, refunds: 0 };
@@ -127,6 +127,81 @@ async fn an_attempt_too_old_to_be_begun_again_is_declined_and_makes_no_second_in
     assert_eq!(failed.body["problem"]["decline_code"], "attempt_too_old", "{:#}", failed.body);
     assert_eq!(shop.payment(checkout).await, Payment::default());
     assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    shop.assert_lawful().await;
+}
+
+/// The money is about to be taken when the issuer takes it back, as it does when that took days.
+#[tokio::test]
+async fn an_approval_that_lapses_before_it_is_captured_undoes_the_sale_and_nothing_is_shipped() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    shop.fault("capture", "timeout_before", Duration::from_secs(30)).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let operator = shop.operator("olga").await;
+    let started = ada.start_only("once", json!({ "payment": { "method": "pm_card_visa" } })).await;
+    let checkout = started.checkout();
+    shipping::until(&shop, checkout, "placed").await;
+
+    let too_early = shipping::ship(&operator, checkout, "T-1", None).await;
+    shop.lapse(&shop.intent(checkout).await).await;
+
+    let failed = ada.until(checkout, "failed").await;
+    assert_eq!(failed.body["problem"]["code"], "payment_declined", "{:#}", failed.body);
+    let too_late = shipping::ship(&operator, checkout, "T-1", None).await;
+    for refused in [too_early, too_late] {
+        assert_eq!(
+            (refused.status, refused.code()),
+            (StatusCode::CONFLICT, Some("invalid_state")),
+            "{:#}",
+            refused.body
+        );
+    }
+    assert_eq!(shop.fulfilment_run(checkout).await, None);
+    assert_eq!(shop.payment(checkout).await, LET_GO);
+    assert_eq!(shop.order_state(checkout).await.as_deref(), Some("cancelled"));
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    let again = ada.buy("pm_card_visa").await;
+    assert_eq!(again.state(), Some("completed"), "{:#}", again.body);
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn a_dispute_or_another_late_event_about_what_is_over_moves_neither_order_nor_stock() {
+    let shop = Shop::open().await;
+    let (_, cancelled) = cancelled(&shop).await;
+    let bea = shop.customer().await.with("MUG-1", 1).await;
+    let refunded = bea.buy("pm_card_visa").await.checkout();
+    assert_eq!(bea.cancel_order(refunded).await.state(), Some("refunded"));
+    shop.fulfilment(refunded).await;
+    let intent = shop.intent(refunded).await;
+    shop.carried(refunded, "charge.refunded").await;
+    eventually("everything is announced", || async {
+        let waiting = "SELECT count(*) FROM outbox WHERE carried_at IS NULL";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&shop.db).await.expect("a count");
+        (waiting == 0).then_some(())
+    })
+    .await;
+    let (before, stock) = (shop.contents().await, shop.counters("MUG-1").await);
+
+    let kinds =
+        ["charge.dispute.created", "charge.dispute.closed", "payment_intent.payment_failed"];
+    for (number, kind) in kinds.into_iter().enumerate() {
+        for (checkout, intent) in [(cancelled, "pi_nobodys"), (refunded, intent.as_str())] {
+            let id = format!("evt_{number}_{checkout}");
+            let told = shop.tell(&event(&id, kind, intent, checkout, 1)).await;
+            assert_eq!(told.status, StatusCode::OK, "{kind}: {}", told.text);
+        }
+    }
+
+    for kind in kinds {
+        shop.carried(refunded, kind).await;
+        shop.carried(cancelled, kind).await;
+    }
+    assert_eq!(shop.contents().await, before);
+    assert_eq!(shop.counters("MUG-1").await, stock);
+    assert_eq!(shop.order_state(cancelled).await.as_deref(), Some("cancelled"));
+    assert_eq!(shop.order_state(refunded).await.as_deref(), Some("refunded"));
+    assert_eq!(shop.payment(refunded).await, PAID_BACK);
     shop.assert_lawful().await;
 }
 

@@ -17,6 +17,7 @@ mod input;
 mod late;
 mod notifications;
 mod paying;
+mod racing;
 mod reconciling;
 mod refunds;
 mod replay;

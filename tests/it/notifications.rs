@@ -194,7 +194,11 @@ async fn a_delivery_whose_worker_dies_before_it_is_marked_is_made_again_under_th
 
 #[tokio::test]
 async fn a_placed_order_that_is_undone_is_told_as_cancelled_and_never_as_paid() {
-    let shop = Shop::open_with(spec(5)).await;
+    let post_office = PostOffice::open_refusing([]).await;
+    let mut spec = spec(5);
+    spec.worker_settings.push(("SMTP_URL", post_office.url.clone()));
+    spec.worker_settings.push(("MAIL_FROM", "shop@example.com".to_owned()));
+    let shop = Shop::open_with(spec).await;
     shop.stock("MUG-1", 1, 1299).await;
     let listener = Listener::start().await;
     told(&shop, &listener.url).await;
@@ -212,11 +216,13 @@ async fn a_placed_order_that_is_undone_is_told_as_cancelled_and_never_as_paid() 
     let at = |event: &Posted| event.body["created_at"].as_str().expect("a time").to_owned();
     assert!(at(&placed) < at(&cancelled), "{placed:#?} {cancelled:#?}");
     // What is told goes by order, so once a later sale has come through, an earlier event would have.
-    buy(&shop).await;
-    until_delivered(&shop, 4).await;
+    let sold = buy(&shop).await;
+    until_delivered(&shop, 5).await;
     let posted = listener.posted();
     let paid = posted.iter().filter(|event| event.topic() == "order.paid").count();
     assert_eq!(paid, 1, "only the later sale is told as paid: {posted:#?}");
+    let [mail] = &post_office.taken()[..] else { panic!("{:#?}", post_office.taken()) };
+    assert!(mail.message.contains(&sold.order().to_string()), "{}", mail.message);
     shop.assert_lawful().await;
 }
 

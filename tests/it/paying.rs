@@ -58,6 +58,31 @@ async fn a_payment_method_that_the_network_does_not_know_is_a_decline() {
 }
 
 #[tokio::test]
+async fn a_second_card_after_a_decline_is_charged_once_on_the_same_hold() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let id = ada.start("once", json!({})).await.checkout();
+    let holds = async || {
+        let holds = "SELECT checkout_id, created_at::text FROM reservation";
+        sqlx::query_as::<_, (uuid::Uuid, String)>(holds).fetch_all(&shop.db).await.expect("holds")
+    };
+    let held = holds().await;
+
+    let declined = ada.pay(id, "pm_card_chargeDeclinedInsufficientFunds").await;
+    let while_declined = shop.counters("MUG-1").await;
+    let paid = ada.pay(id, "pm_card_visa").await;
+
+    assert_declined(&declined, "insufficient_funds", "awaiting_payment");
+    assert_eq!(while_declined, (0, 1, 0), "the stock stays held");
+    assert_eq!(paid.state(), Some("completed"), "{:#}", paid.body);
+    assert_eq!((held.len(), holds().await), (1, held));
+    assert_eq!(shop.payment(id).await, ONCE);
+    assert_eq!(shop.counters("MUG-1").await, (0, 0, 1));
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
 async fn three_declines_end_an_interactive_checkout() {
     let shop = Shop::open().await;
     shop.stock("MUG-1", 1, 1299).await;

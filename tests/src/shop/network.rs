@@ -54,6 +54,12 @@ impl Shop {
         self.control_network("webhooks/resend", what).await;
     }
 
+    /// Has the issuer take back what it had approved, as it does after some days.
+    pub async fn lapse(&self, intent: &str) {
+        let what = json!({ "payment_intent": intent });
+        self.control_network("authorizations/expire", what).await;
+    }
+
     /// Asks something of the card network by its own API, as somebody else with a key might.
     pub async fn ask_network(&self, path: &str, form: &[(&str, &str)]) -> Value {
         let asked = self.http.post(format!("{}/v1/{path}", self.paysim_url)).form(form);
