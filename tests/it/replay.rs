@@ -26,7 +26,7 @@ use workflows::{
 use crate::{reconciling, shipping};
 
 /// The paths that must be there; others may be, too.
-const PATHS: [&str; 24] = [
+const PATHS: [&str; 25] = [
     "cancelled",
     "cancelled_while_authorizing",
     "completed_after_attention",
@@ -42,6 +42,7 @@ const PATHS: [&str; 24] = [
     "fulfilment_called_off",
     "fulfilment_continued",
     "fulfilment_delivered",
+    "fulfilment_mended",
     "reconciliation",
     "reconciliation_continued",
     "refund_failed_later",
@@ -367,7 +368,7 @@ async fn ended(shop: &Shop, workflow_id: &str) {
 }
 
 /// Writes a workflow's history down, an event a line.
-async fn keep(shop: &Shop, workflow_id: &str, run_id: Option<String>, name: &str) {
+pub(crate) async fn keep(shop: &Shop, workflow_id: &str, run_id: Option<String>, name: &str) {
     let mut info = shop.engine.get_workflow_handle::<UntypedWorkflow>(workflow_id).info().clone();
     info.run_id = run_id;
     let history = info

@@ -13,6 +13,7 @@ use workflows::{
 
 use crate::{
     refunds::order_events,
+    replay,
     saboteur::{Harm, Saboteur, sabotage_of, with_saboteur},
     saga,
     shipping::{
@@ -143,6 +144,33 @@ async fn people_are_called_for_once_whatever_the_call_meets() {
             cancel_fulfilment(shop, order).await;
             fulfilment_ended(shop, order).await;
         }
+    })
+    .await;
+}
+
+/// The history of one whose calls met bugs, for `replay`.
+#[tokio::test]
+#[ignore = "writes one of tests/histories anew"]
+async fn record_a_mended_fulfilment() {
+    with_saboteur(async |shop, saboteur| {
+        let (call, call_off) = (Fulfilment::attention.name(), Fulfilment::call_off.name());
+        saboteur.plan([(call, Harm::BugFirst), (call_off, Harm::BugAfter)]);
+        let at_once = FulfilmentTiming { ship_within_ms: 1, ..FulfilmentTiming::default() };
+        let order = fulfilling(shop, at_once).await;
+        assert_eq!(attention(shop, order).await, sabotage_of(call));
+        saboteur.mend_step(call);
+        eventually("people are called for", || async {
+            (called(shop, order).await == 1).then_some(())
+        })
+        .await;
+        cancel_fulfilment(shop, order).await;
+        eventually("it cannot be called off", || async {
+            (attention(shop, order).await == sabotage_of(call_off)).then_some(())
+        })
+        .await;
+        saboteur.mend();
+        fulfilment_ended(shop, order).await;
+        replay::keep(shop, &order.order().to_string(), None, "fulfilment_mended").await;
     })
     .await;
 }
