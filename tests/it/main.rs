@@ -12,6 +12,7 @@ mod faults;
 mod fields;
 mod fulfilment;
 mod grpc;
+mod guarantees;
 mod idempotency;
 mod input;
 mod late;
