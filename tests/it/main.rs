@@ -7,6 +7,7 @@ mod cart;
 mod contention;
 mod crash;
 mod drift;
+mod engine_cancel;
 mod expiry;
 mod faults;
 mod fields;

@@ -22,7 +22,7 @@ use crate::late::{cancelled, late_intent};
 
 const LET_GO: Payment = Payment { authorizations: 1, captures: 0, voids: 1, refunds: 0 };
 const PAID_BACK: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 1 };
-const HOUR: ReconciliationInput = ReconciliationInput::of_the_last(3_600_000);
+pub(crate) const HOUR: ReconciliationInput = ReconciliationInput::of_the_last(3_600_000);
 
 #[tokio::test]
 async fn in_a_shop_whose_books_agree_there_is_nothing_to_reconcile() {
@@ -284,7 +284,7 @@ async fn reconcile(shop: &Shop, input: ReconciliationInput) -> Tally {
 }
 
 /// What each case of a state is about, in order.
-async fn cases(operator: &Customer, state: &str) -> Vec<(String, String)> {
+pub(crate) async fn cases(operator: &Customer, state: &str) -> Vec<(String, String)> {
     let answer = operator.get(&format!("/v1/admin/cases?state={state}")).await;
     assert_eq!(answer.status, StatusCode::OK, "{:#}", answer.body);
     let text = |case: &Value, member: &str| case[member].as_str().expect("a text").to_owned();
@@ -310,7 +310,7 @@ async fn buy(shop: &Shop, method: &str) -> CheckoutId {
 }
 
 /// A checkout that ended unsold with its payment closed.
-async fn called_off(shop: &Shop) -> CheckoutId {
+pub(crate) async fn called_off(shop: &Shop) -> CheckoutId {
     let ada = shop.customer().await.with("MUG-1", 1).await;
     let checkout = crate::expiry::start(&ada).await;
     let cancelled = ada.cancel(checkout).await;
@@ -372,7 +372,7 @@ async fn hold_again(shop: &Shop, checkout: CheckoutId) {
     .await;
 }
 
-async fn hold_for_nobody(shop: &Shop, checkout: CheckoutId) {
+pub(crate) async fn hold_for_nobody(shop: &Shop, checkout: CheckoutId) {
     let line = StockLine {
         sku: "MUG-1".parse().expect("a SKU"),
         quantity: 2.try_into().expect("a quantity"),

@@ -17,7 +17,8 @@ use temporalio_sdk::{
 };
 use tests::{Shop, Spec};
 use workflows::{
-    CheckoutWorkflow, FulfilmentWorkflow, RefundWorkflow, ReservationExpiryWorkflow, TASK_QUEUE,
+    CheckoutWorkflow, FulfilmentWorkflow, ReconciliationWorkflow, RefundWorkflow,
+    ReservationExpiryWorkflow, TASK_QUEUE,
 };
 
 /// How many mugs such a shop has.
@@ -195,7 +196,7 @@ fn options(shop: &Shop, saboteur: &Saboteur) -> WorkerOptions {
     })
     .expect("a client");
     let stock = store::inventory::Inventory::new(shop.shards.clone());
-    let holds = activities::Holds::new(shop.db.clone(), stock);
+    let holds = activities::Holds::new(shop.db.clone(), stock.clone());
     let payments = activities::Payments::new(shop.db.clone(), holds.clone(), provider.clone());
     WorkerOptions::new(TASK_QUEUE)
         .activity_inbound_interceptor(saboteur.clone())
@@ -203,14 +204,22 @@ fn options(shop: &Shop, saboteur: &Saboteur) -> WorkerOptions {
         .expect("registered once")
         .register_workflow::<FulfilmentWorkflow>()
         .expect("registered once")
+        .register_workflow::<ReconciliationWorkflow>()
+        .expect("registered once")
         .register_workflow::<RefundWorkflow>()
         .expect("registered once")
         .register_workflow::<ReservationExpiryWorkflow>()
         .expect("registered once")
         .register_activities(activities::Orders::new(shop.db.clone(), holds.clone()))
         .register_activities(activities::Inventory::new(shop.db.clone(), holds, payments.clone()))
-        .register_activities(payments)
-        .register_activities(activities::Refunds::new(shop.db.clone(), provider))
+        .register_activities(payments.clone())
+        .register_activities(activities::Refunds::new(shop.db.clone(), provider.clone()))
+        .register_activities(activities::Reconciler::new(
+            shop.db.clone(),
+            stock,
+            payments,
+            provider,
+        ))
         .register_activities(activities::Fulfilment::new(shop.db.clone()))
         .build()
 }

@@ -3,6 +3,7 @@
 //! A step that no loop runs over fails the test here.
 
 mod fulfilment;
+mod reconciling;
 mod refund;
 mod sweeper;
 
@@ -22,6 +23,7 @@ fn looped() -> Vec<&'static str> {
         refund::looped().to_vec(),
         fulfilment::looped().to_vec(),
         sweeper::looped().to_vec(),
+        reconciling::looped().to_vec(),
     ]
     .concat()
 }
