@@ -28,7 +28,8 @@ Faults: KIND[:ms] with KIND one of timeout_before, timeout_after, error_before, 
   one request:           header  Paysim-Fault: timeout_after:500
   one intent, once each: metadata[paysim_fault]=confirm=timeout_after:500,capture=error_after
                          (create, confirm, capture, cancel, refund, retrieve)
-  the next requests:     POST /faults {\"operation\", \"kind\", \"delay_ms\"?, \"times\"?, \"payment_id\"?}; DELETE /faults
+  the next requests:     POST /faults {\"operation\", \"kind\", \"delay_ms\"?, \"times\"?, \"payment_id\"?};
+                         DELETE /faults (?payment_id=)
   by seed:               --fault-seed 7 --fault-rate-percent 20
 
 What happens by itself, on demand:
@@ -42,7 +43,7 @@ Events: GET /v1/events (?type=, ?created[gte]=), GET /v1/events/{id}; sent to ea
   what became of them:   GET /webhooks  (?event=, ?payment_id=, ?payment_intent=, ?state=)
   once more:             POST /webhooks/resend {\"event\" | \"payment_id\" | \"payment_intent\"}
   faults of the next:    POST /webhooks/faults {\"kind\", \"delay_ms\"?, \"times\"?, \"event_type\"?, \"payment_id\"?};
-                         DELETE /webhooks/faults; kinds: duplicate, delay, reorder, lose, forge, stale
+                         DELETE /webhooks/faults (?payment_id=); kinds: duplicate, delay, reorder, lose, forge, stale
   faults by seed:        --webhook-fault-seed 7 --webhook-fault-rate-percent 20
 
 Logs go to stderr; RUST_LOG sets their level.";

@@ -70,9 +70,14 @@ pub(super) async fn arm(State(app): State<Arc<App>>, request: Request) -> Respon
     .await
 }
 
-pub(super) async fn disarm(State(app): State<Arc<App>>) -> Response {
-    app.faults.disarm();
-    json_response(Answer::ok(&json!({ "armed": app.faults.armed() })))
+pub(super) async fn disarm(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    respond(async {
+        let form = Form::parse(uri.query().unwrap_or_default().as_bytes())?;
+        form.only(&["payment_id"])?;
+        app.faults.disarm(form.text("payment_id")?);
+        Ok(Answer::ok(&json!({ "armed": app.faults.armed() })))
+    })
+    .await
 }
 
 /// Which authorization lapses.

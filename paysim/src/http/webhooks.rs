@@ -90,9 +90,14 @@ pub(super) async fn arm(State(app): State<Arc<App>>, request: Request) -> Respon
     .await
 }
 
-pub(super) async fn disarm(State(app): State<Arc<App>>) -> Response {
-    app.webhooks.faults.disarm();
-    respond(async { Ok(armed_now(&app)) }).await
+pub(super) async fn disarm(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    respond(async {
+        let form = Form::parse(uri.query().unwrap_or_default().as_bytes())?;
+        form.only(&["payment_id"])?;
+        app.webhooks.faults.disarm(form.text("payment_id")?);
+        Ok(armed_now(&app))
+    })
+    .await
 }
 
 fn armed_now(app: &App) -> Answer {

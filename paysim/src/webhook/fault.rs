@@ -98,8 +98,10 @@ impl DeliveryFaults {
         Ok(())
     }
 
-    pub(crate) fn disarm(&self) {
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Forgets what is armed: for one payment, or everything.
+    pub(crate) fn disarm(&self, payment_id: Option<&str>) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.retain(|armed| payment_id.is_some() && armed.payment_id.as_deref() != payment_id);
     }
 
     pub(crate) fn armed(&self) -> Vec<Armed> {

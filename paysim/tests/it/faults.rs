@@ -184,6 +184,15 @@ async fn disarming_forgets_and_senseless_orders_are_refused() {
     Reply::read(request.send().await.expect("an answer")).await.ok();
     network.authorize("pay_1").await;
 
+    for payment in ["pay_2", "pay_3"] {
+        let fault = json!({ "operation": "create", "kind": "slow", "payment_id": payment });
+        arm(&network, fault).await;
+    }
+    let request = network.request(Method::DELETE, "/faults?payment_id=pay_2");
+    let left = Reply::read(request.send().await.expect("an answer")).await.ok();
+    assert_eq!(left["armed"].as_array().map(Vec::len), Some(1), "{left}");
+    assert_eq!(left["armed"][0]["payment_id"], "pay_3");
+
     for order in [
         json!({ "operation": "create" }),
         json!({ "operation": "melt", "kind": "slow" }),

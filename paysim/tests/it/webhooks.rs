@@ -248,6 +248,9 @@ async fn armed_faults_of_deliveries_are_shown_and_disarmed() {
     for senseless in [json!({ "kind": "melt" }), json!({ "kind": "lose", "times": 0 }), json!({})] {
         assert_eq!(network.order("/webhooks/faults", &senseless).await.status, 400);
     }
+    let request = network.request(Method::DELETE, "/webhooks/faults?payment_id=pay_2");
+    let left = Reply::read(request.send().await.expect("an answer")).await.ok();
+    assert_eq!(left["armed"][0]["payment_id"], "pay_1", "{left}");
     let request = network.request(Method::DELETE, "/webhooks/faults");
     Reply::read(request.send().await.expect("an answer")).await.ok();
     assert_eq!(network.get("/webhooks/faults", &[]).await.ok()["armed"], json!([]));
