@@ -80,6 +80,32 @@ async fn money_taken_for_a_checkout_that_is_over_is_paid_back_once_though_the_ne
     shop.assert_lawful().await;
 }
 
+/// No more can be owed than was to be paid, but more may come, and all of it goes back.
+#[tokio::test]
+async fn money_taken_twice_for_a_checkout_that_is_over_is_paid_back_twice_and_booked() {
+    let shop = Shop::open().await;
+    let (_, checkout) = cancelled(&shop).await;
+
+    // Nobody lets it go before it is taken.
+    shop.kill_worker(0);
+    for _ in 0..2 {
+        let intent = late_intent(&shop, checkout).await;
+        shop.ask_network(&format!("payment_intents/{intent}/capture"), &[]).await;
+    }
+    shop.start_worker(0);
+
+    eventually("both are announced as returned", || async {
+        let returned = "SELECT count(*) FROM outbox WHERE topic = 'payment.returned'";
+        let returned: i64 =
+            sqlx::query_scalar(returned).fetch_one(&shop.db).await.expect("a count");
+        (returned == 2).then_some(())
+    })
+    .await;
+    let twice = Payment { authorizations: 2, captures: 2, voids: 0, refunds: 2 };
+    assert_eq!(shop.payment(checkout).await, twice);
+    shop.assert_lawful().await;
+}
+
 #[tokio::test]
 async fn a_bank_that_approves_after_the_checkout_was_ended_by_hand_leaves_no_money_set_aside() {
     let shop = Shop::open().await;
