@@ -12,7 +12,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub(crate) use self::ledger::book;
-pub use self::ledger::{EntryKind, Resummed, book_returned, missummed, refunded, resum};
+pub use self::ledger::{
+    EntryKind, Resummed, book_came, book_returned, missummed, refunded, resum, set_aside,
+};
 use crate::{
     Error,
     order::{self, money},

@@ -80,6 +80,38 @@ async fn money_taken_for_a_checkout_that_is_over_is_paid_back_once_though_the_ne
     shop.assert_lawful().await;
 }
 
+/// What was let go at the card network is seen to be gone, and no more than that, by whoever looks again.
+#[tokio::test]
+async fn money_let_go_by_a_look_that_heard_nothing_of_it_is_booked_and_announced() {
+    let shop = Shop::open().await;
+    let (_, checkout) = cancelled(&shop).await;
+    shop.fault("cancel", "timeout_after", Duration::from_secs(60)).await;
+    // One is told of it, once.
+    shop.webhook_fault("lose", 100).await;
+
+    let intent = late_intent(&shop, checkout).await;
+    let told = event("evt_late", "payment_intent.amount_capturable_updated", &intent, checkout, 1);
+    assert_eq!(shop.tell(&told).await.status, StatusCode::OK);
+    eventually("the card network has let it go", || async {
+        (shop.payment(checkout).await.voids == 1).then_some(())
+    })
+    .await;
+    // Its answer is lost, and so is the look that would make up for it.
+    shop.kill_paysim();
+    eventually("it was tried in vain", || async {
+        let waiting =
+            "SELECT true FROM inbox WHERE carried_at IS NULL AND due_at < now() + interval '10 s'
+                       AND tries > 0";
+        sqlx::query_scalar::<_, bool>(waiting).fetch_optional(&shop.db).await.expect("a row")
+    })
+    .await;
+    shop.start_paysim().await;
+
+    returned(&shop, checkout, false).await;
+    assert_eq!(shop.payment(checkout).await, LET_GO);
+    shop.assert_lawful().await;
+}
+
 /// No more can be owed than was to be paid, but more may come, and all of it goes back.
 #[tokio::test]
 async fn money_taken_twice_for_a_checkout_that_is_over_is_paid_back_twice_and_booked() {

@@ -63,29 +63,40 @@ impl Payments {
             tracing::error!(payment.id = %payment_id, "{reference} was told of as {payment_id}'s, and is for another payment");
             return Ok(None);
         }
-        match intent.status {
-            // Nobody but us can take these further, and of a closed payment we never do.
+        let charge = &intent.charge;
+        let money_came = match intent.status {
+            // Nobody but us can take these further, and of a closed payment we never do. There may have been
+            // money, let go by a look that died before it could say so.
             IntentStatus::RequiresPaymentMethod { .. }
             | IntentStatus::RequiresConfirmation
-            | IntentStatus::Canceled => return Ok(None),
+            | IntentStatus::Canceled => {
+                let mut conn = self.pool.acquire().await?;
+                if !payment::set_aside(&mut conn, reference).await? {
+                    return Ok(None);
+                }
+                true
+            }
             IntentStatus::Succeeded => {
                 let mut conn = self.pool.acquire().await?;
                 if payment::refunded(&mut conn, reference).await? {
                     return Ok(None);
                 }
+                true
             }
-            IntentStatus::RequiresAction { .. }
-            | IntentStatus::Processing
-            | IntentStatus::RequiresCapture => {}
-        }
+            IntentStatus::RequiresCapture => {
+                let mut tx = self.pool.begin().await?;
+                let (attempt, amount) = (charge.attempt, charge.amount);
+                payment::book_came(&mut tx, payment_id, attempt, reference, amount).await?;
+                tx.commit().await?;
+                true
+            }
+            IntentStatus::RequiresAction { .. } | IntentStatus::Processing => false,
+        };
         let outcome = self.provider.settle_void(intent, retry).await?;
-        let money_came =
-            matches!(intent.status, IntentStatus::RequiresCapture | IntentStatus::Succeeded);
         let refunded = outcome == VoidOutcome::Refunded;
         if !money_came && !refunded {
             return Ok(None);
         }
-        let charge = &intent.charge;
         let mut tx = self.pool.begin().await?;
         payment::book_returned(
             &mut tx,

@@ -81,6 +81,38 @@ pub async fn refunded(conn: &mut PgConnection, provider_ref: &str) -> Result<boo
     Ok(entry.is_some())
 }
 
+/// Books that money was set aside for a closed payment, before it is let go: should nobody hear the end of
+/// that, this is how it is known to have been there.
+pub async fn book_came(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    provider_ref: &str,
+    amount: Money,
+) -> Result<(), Error> {
+    sqlx::query!("SELECT FROM payment WHERE id = $1 FOR NO KEY UPDATE", payment_id.uuid())
+        .execute(&mut *conn)
+        .await?;
+    book(conn, payment_id, attempt, EntryKind::Authorized, amount, provider_ref).await?;
+    Ok(())
+}
+
+/// Whether it is booked that money was set aside under this name, and not what became of it.
+pub async fn set_aside(conn: &mut PgConnection, provider_ref: &str) -> Result<bool, Error> {
+    let entry = sqlx::query_scalar!(
+        r#"
+        SELECT id FROM payment_entry WHERE kind = 'authorized' AND provider_ref = $1
+            AND NOT EXISTS (
+                SELECT FROM payment_entry WHERE kind IN ('voided', 'captured') AND provider_ref = $1
+            )
+        "#,
+        provider_ref
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(entry.is_some())
+}
+
 /// Books money that came for a closed payment and has gone back in full: that it came, that it went, and
 /// word of it in the outbox. Once for each of the provider's ids.
 pub async fn book_returned(
