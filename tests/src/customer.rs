@@ -52,8 +52,12 @@ pub struct Customer {
 }
 
 impl Customer {
+    pub(crate) fn unknown(http: Client, api_url: &str) -> Self {
+        Self { http, api_url: api_url.to_owned(), token: String::new() }
+    }
+
     pub(crate) async fn arrive(http: Client, api_url: &str) -> Self {
-        let mut customer = Self { http, api_url: api_url.to_owned(), token: String::new() };
+        let mut customer = Self::unknown(http, api_url);
         let answer = customer.send(Method::POST, "/v1/sessions", &[], None).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{:#}", answer.body);
         answer.body["token"].as_str().expect("a token").clone_into(&mut customer.token);
@@ -102,6 +106,17 @@ impl Customer {
         headers: &[(&str, &[u8])],
         body: Vec<u8>,
     ) -> Answer {
+        self.try_send_bytes(method, path, headers, body).await.expect("an answer")
+    }
+
+    /// The same, of an API that may die before it has answered.
+    pub async fn try_send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: Vec<u8>,
+    ) -> reqwest::Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.api_url)).body(body);
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);
@@ -109,10 +124,11 @@ impl Customer {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.expect("a body");
-        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+        let text = response.text().await?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer { status, headers, body, text })
     }
 
     /// Reads.

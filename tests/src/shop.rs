@@ -53,6 +53,8 @@ pub struct Spec {
     pub stock_urls: Vec<String>,
     /// What the workers are told beside that, by the names of their settings.
     pub worker_settings: Vec<(&'static str, String)>,
+    /// What the card network is told beside that, as its command line has it.
+    pub network_arguments: Vec<String>,
 }
 
 impl Default for Spec {
@@ -68,6 +70,7 @@ impl Default for Spec {
             fulfilment_events_per_run: 100,
             stock_urls: Vec::new(),
             worker_settings: Vec::new(),
+            network_arguments: Vec::new(),
         }
     }
 }
@@ -113,6 +116,7 @@ pub struct Shop {
     paysim_program: Program,
     api: Mutex<Option<Supervised>>,
     api_program: Program,
+    logs: PathBuf,
     // Dropped last: a database goes away after those who use it.
     databases: [TestDatabase; 2],
 }
@@ -136,16 +140,13 @@ impl Shop {
 
         let logs = log_folder(&namespace);
         let program = |name: &str| {
-            Program::new(
-                name,
-                workspace_root().join("target/debug").join(name.split('-').next().expect("a name")),
-            )
-            .env("DATABASE_URL", shop_database.url())
-            .env("TEMPORAL_ADDRESS", &temporal)
-            .env("TEMPORAL_NAMESPACE", &namespace)
-            .env("INVENTORY_DATABASE_URLS", spec.stock_urls.join(","))
-            .env("RUST_LOG", "info,temporalio_sdk_core=warn")
-            .log(logs.join(format!("{name}.log")))
+            Program::new(name, executable(name.split('-').next().expect("a name")))
+                .env("DATABASE_URL", shop_database.url())
+                .env("TEMPORAL_ADDRESS", &temporal)
+                .env("TEMPORAL_NAMESPACE", &namespace)
+                .env("INVENTORY_DATABASE_URLS", spec.stock_urls.join(","))
+                .env("RUST_LOG", "info,temporalio_sdk_core=warn")
+                .log(logs.join(format!("{name}.log")))
         };
         if !spec.stock_urls.is_empty() {
             let migrate = Supervised::start(program("worker-migrate").args(["migrate"]))
@@ -159,7 +160,8 @@ impl Shop {
             .env("PAYSIM_WEBHOOK_URL", format!("{api_url}/v1/webhooks/stripe"))
             .env("PAYSIM_WEBHOOK_SECRET", WEBHOOK_SECRET)
             // The last word on a refund is the test's.
-            .args(["--refund-settle-ms", "3600000"]);
+            .args(["--refund-settle-ms", "3600000"])
+            .args(&spec.network_arguments);
         let paysim = Supervised::start(paysim_program.clone()).expect("paysim starts");
         let health: Vec<u16> = (0..spec.workers).map(|_| free_port()).collect();
         let worker_programs: Vec<Program> = health
@@ -220,6 +222,7 @@ impl Shop {
             paysim_program,
             api: Mutex::new(Some(api)),
             api_program,
+            logs,
             databases: [shop_database, paysim_database],
         }
     }
@@ -256,9 +259,19 @@ impl Shop {
         Customer::arrive(self.http.clone(), &self.api_url).await
     }
 
+    /// Somebody whom the shop does not know yet.
+    pub fn visitor(&self) -> Customer {
+        Customer::unknown(self.http.clone(), &self.api_url)
+    }
+
+    /// Where one of its processes writes what it has to say.
+    pub fn log(&self, process: &str) -> PathBuf {
+        self.logs.join(format!("{process}.log"))
+    }
+
     /// One who runs the shop, with a token as the API's own program makes them.
     pub async fn operator(&self, name: &str) -> Customer {
-        let made = tokio::process::Command::new(workspace_root().join("target/debug/api"))
+        let made = tokio::process::Command::new(executable("api"))
             .args(["--operator-token", name])
             .env("JWT_SECRET", JWT_SECRET)
             .output()
@@ -316,7 +329,7 @@ impl Shop {
     /// What the worker's program says when it is given these databases for the stock, and ends with an
     /// error.
     pub async fn worker_refuses(&self, command: &str, stock_urls: &str) -> String {
-        let running = tokio::process::Command::new(workspace_root().join("target/debug/worker"))
+        let running = tokio::process::Command::new(executable("worker"))
             .arg(command)
             .env("DATABASE_URL", self.databases[0].url())
             .env("INVENTORY_DATABASE_URLS", stock_urls)
@@ -400,6 +413,12 @@ async fn ready(http: &Client, url: &str) {
 
 fn free_port() -> u16 {
     devstack::ports::free().expect("a free port")
+}
+
+/// One of the product's programs, as it was built for tests, or where `HOLDFAST_PROGRAMS` says.
+fn executable(name: &str) -> PathBuf {
+    let folder = std::env::var("HOLDFAST_PROGRAMS").unwrap_or_else(|_| "target/debug".to_owned());
+    workspace_root().join(folder).join(name)
 }
 
 /// Where the processes of a shop write what they have to say; a failed test is read there.

@@ -124,9 +124,7 @@ impl Shop {
 
     /// What the card network's ledger says of all payments together.
     pub async fn network_totals(&self) -> Payment {
-        let url = format!("{}/ledger?limit=1", self.paysim_url);
-        let body: Value =
-            self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let body = self.ask_ledger("ledger?limit=1").await;
         let totals = body["totals"].as_array().expect("totals");
         let count = |kind: &str| {
             totals
@@ -145,9 +143,7 @@ impl Shop {
 
     /// The card network's ledger entries of a checkout's payment.
     pub async fn ledger(&self, checkout: CheckoutId) -> Vec<Value> {
-        let url = format!("{}/ledger?payment_id={}", self.paysim_url, checkout.payment());
-        let body: Value =
-            self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let body = self.ask_ledger(&format!("ledger?payment_id={}", checkout.payment())).await;
         body["entries"].as_array().expect("entries").clone()
     }
 
@@ -252,45 +248,37 @@ impl Shop {
 
     /// The card network's ledger, payment by payment, equals what we wrote down.
     async fn assert_books_agree(&self) {
-        let ours: Vec<(Uuid, i64, i64, i64, i64, i64)> = sqlx::query_as(
-            "SELECT id, authorized_minor, captured_minor, voided_minor, refunded_minor, refund_failed_minor FROM payment",
+        const SUMS: [&str; 5] = ["authorized", "captured", "voided", "refunded", "refund_failed"];
+
+        let ours: Vec<(Uuid, [i64; 5])> = sqlx::query_as(
+            "SELECT id, ARRAY[authorized_minor, captured_minor, voided_minor, refunded_minor, refund_failed_minor] FROM payment",
         )
         .fetch_all(&self.db)
         .await
         .expect("payments");
-        let url = format!("{}/ledger/summary", self.paysim_url);
-        let theirs: Value =
-            self.http.get(url).send().await.expect("a summary").json().await.expect("JSON");
-        for payment in theirs["payments"].as_array().expect("payments") {
-            let known = |(id, ..): &(Uuid, i64, i64, i64, i64, i64)| {
-                payment["payment_id"] == CheckoutId::from(*id).payment().to_string()
-            };
-            assert!(
-                ours.iter().any(known),
-                "the card network has a payment that we do not: {payment:#}"
-            );
+        let summary = self.ask_ledger("ledger/summary").await;
+        let mut theirs = BTreeMap::new();
+        for payment in summary["payments"].as_array().expect("payments") {
+            let id = payment["payment_id"].as_str().expect("a payment with a name");
+            let sums =
+                SUMS.map(|sum| payment[format!("{sum}_amount")].as_i64().expect("an amount"));
+            assert_eq!(theirs.insert(id.to_owned(), sums), None, "{id} is in two currencies");
         }
-        for (id, authorized, captured, voided, refunded, refund_failed) in ours {
-            let entries = self.ledger(CheckoutId::from(id)).await;
-            let sum = |kind: &str| -> i64 {
-                entries
-                    .iter()
-                    .filter(|entry| entry["kind"] == kind)
-                    .map(|entry| entry["amount"].as_i64().expect("an amount"))
-                    .sum()
-            };
-            assert_eq!(
-                [
-                    sum("authorized"),
-                    sum("captured"),
-                    sum("voided"),
-                    sum("refunded"),
-                    sum("refund_failed"),
-                ],
-                [authorized, captured, voided, refunded, refund_failed],
-                "the card network's books of {} differ from ours",
-                CheckoutId::from(id).payment(),
-            );
+        for (id, ours) in ours {
+            let id = CheckoutId::from(id).payment();
+            let theirs = theirs.remove(&id.to_string()).unwrap_or_default();
+            assert_eq!(theirs, ours, "the card network's books of {id} differ from ours: {SUMS:?}");
         }
+        assert!(theirs.is_empty(), "the card network has payments that we do not: {theirs:#?}");
+    }
+
+    /// Reads in the card network's own books, which may be about to open again.
+    async fn ask_ledger(&self, path: &str) -> Value {
+        let url = format!("{}/{path}", self.paysim_url);
+        eventually("the card network shows its books", || async {
+            let answer = self.http.get(&url).send().await.ok()?.error_for_status().ok()?;
+            answer.json().await.ok()
+        })
+        .await
     }
 }
