@@ -108,6 +108,9 @@ async fn live(run: &Run) {
     );
     assert!(wrong.is_empty(), "lives of seed {seed} that went wrong, as told above: {wrong:?}");
     let lived: Vec<Lived> = lived.into_iter().map(|(life, _)| life).collect();
+    if run.complete {
+        world.come_to_rest().await;
+    }
     world.judge(&lived, &received).await;
     eprintln!("all quiet after {:.1?}, and every law holds", begun.elapsed());
     if run.complete {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::CheckoutId;
+use domain::{CheckoutId, RefundId};
 use futures::TryStreamExt as _;
 use serde_json::Value;
 use temporalio_client::WorkflowListOptions;
@@ -24,6 +24,8 @@ use super::{
 /// A page of the card network's ledger.
 const PAGE: usize = 10_000;
 const LOOK_AFTER: Duration = Duration::from_millis(500);
+/// The type of the one workflow that always runs.
+const SWEEPER: &str = "reservation_expiry";
 
 /// Sums over the card network's entries of one payment, and how often money was taken.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -197,7 +199,6 @@ pub(crate) struct Lived {
 impl World {
     /// What must be true of all lives together, once nothing moves any more.
     pub(crate) async fn judge(&self, lived: &[Lived], received: &BTreeMap<String, i64>) {
-        self.come_to_rest().await;
         self.shop.assert_lawful().await;
         self.assert_intents_agree().await;
         for (sku, _) in skus() {
@@ -223,11 +224,12 @@ impl World {
             .collect();
         sold.sort_unstable();
         assert_eq!(orders, sold, "the orders are those of the lives that were sold something");
-        self.assert_fulfilments_agree().await;
+        self.assert_engine_agrees().await;
     }
 
-    /// Waits until nobody has anything left to tell or to carry.
-    async fn come_to_rest(&self) {
+    /// Waits until nobody has anything left to tell or to carry. What was in the hands of one who was killed
+    /// may take a minute.
+    pub(crate) async fn come_to_rest(&self) {
         within(PATIENCE * 2, "the card network has told everything", || async {
             let waiting = self.network_shows("webhooks?state=pending&limit=1").await;
             waiting["deliveries"].as_array().is_some_and(Vec::is_empty).then_some(())
@@ -287,10 +289,11 @@ impl World {
         );
     }
 
-    /// Those fulfilments run whose orders wait for something, and no others.
-    async fn assert_fulfilments_agree(&self) {
-        // A parcel that has left is followed though its order was called off before the carrier said so.
-        let open: Vec<Uuid> = sqlx::query_scalar(
+    /// Those workflows run that have something to wait for, and no others.
+    async fn assert_engine_agrees(&self) {
+        // A parcel that has left is followed though its order was called off before the carrier said so, and
+        // money that went back is looked at for a month.
+        let orders: Vec<Uuid> = sqlx::query_scalar(
             "SELECT id FROM customer_order o
              WHERE state IN ('paid', 'partially_shipped', 'shipped') AND called_off_at IS NULL
                  OR EXISTS (SELECT FROM shipment WHERE order_id = o.id AND state = 'dispatched')",
@@ -298,27 +301,37 @@ impl World {
         .fetch_all(&self.shop.db)
         .await
         .expect("orders");
-        let open: BTreeSet<String> =
-            open.into_iter().map(|id| CheckoutId::from(id).order().to_string()).collect();
-        let query = "WorkflowType = 'fulfilment' AND ExecutionStatus = 'Running'";
-        let running = || async {
-            let listed = self.shop.engine.list_workflows(query, WorkflowListOptions::default());
-            let listed: Vec<_> = listed.try_collect().await.expect("the engine's list");
-            listed.iter().map(|workflow| workflow.id().to_owned()).collect::<BTreeSet<String>>()
-        };
+        let refunds = "SELECT id FROM refund WHERE state NOT IN ('refused', 'failed')";
+        let refunds: Vec<Uuid> =
+            sqlx::query_scalar(refunds).fetch_all(&self.shop.db).await.expect("refunds");
+        let orders = orders.into_iter().map(|id| CheckoutId::from(id).order().to_string());
+        let refunds = refunds.into_iter().map(|id| RefundId::from(id).to_string());
+        let awaited: BTreeSet<String> = orders.chain(refunds).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let running = running().await;
-            if running == open {
+            let running = self.running().await;
+            if running == awaited {
                 return;
             }
             let (idle, missing): (Vec<_>, Vec<_>) =
-                (running.difference(&open).collect(), open.difference(&running).collect());
+                (running.difference(&awaited).collect(), awaited.difference(&running).collect());
             assert!(
                 Instant::now() < deadline,
-                "fulfilments run on for nothing: {idle:#?}; should run: {missing:#?}"
+                "workflows run on for nothing: {idle:#?}; should run: {missing:#?}"
             );
             sleep(LOOK_AFTER).await;
         }
+    }
+
+    /// Every workflow that runs, but for the one that sweeps.
+    async fn running(&self) -> BTreeSet<String> {
+        let query = "ExecutionStatus = 'Running'";
+        let listed = self.shop.engine.list_workflows(query, WorkflowListOptions::default());
+        let listed: Vec<_> = listed.try_collect().await.expect("the engine's list");
+        listed
+            .iter()
+            .filter(|workflow| workflow.workflow_type() != SWEEPER)
+            .map(|workflow| workflow.id().to_owned())
+            .collect()
     }
 }

@@ -17,7 +17,7 @@ use tests::{Answer, Customer, WEBHOOK_SECRET, checkout_body, event, signature};
 use tokio::time::sleep;
 
 use super::{
-    plan::{Agreed, Back, Bank, Moment, Plan, Stray, asks_bank},
+    plan::{Agreed, Back, Bank, Moment, Plan, Stray},
     world::{Journal, PATIENCE, Request, World},
 };
 
@@ -191,9 +191,6 @@ impl Life {
         let paid = join_all((0..self.plan.at_once).map(|_| self.ask(request.clone()))).await;
         for answer in &paid {
             self.hear(answer);
-        }
-        if asks_bank(card) {
-            self.journal.note("the bank will ask");
         }
         self.look().await
     }

@@ -219,11 +219,6 @@ impl Plan {
     }
 }
 
-/// Whether the issuer of a card wants to ask its customer first.
-pub(crate) fn asks_bank(card: &str) -> bool {
-    BANK_CARDS.contains(&card)
-}
-
 /// Every SKU, and whether there is enough of it.
 pub(crate) fn skus() -> impl Iterator<Item = (String, bool)> {
     let plenty = (0..PLENTY).map(|number| (format!("LIFE-{number}"), true));
