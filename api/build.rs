@@ -5,9 +5,10 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "holdfast/v1/admin.proto",
     "holdfast/v1/cart.proto",
+    "holdfast/v1/case.proto",
     "holdfast/v1/checkout.proto",
     "holdfast/v1/order.proto",
     "holdfast/v1/refund.proto",

@@ -113,6 +113,8 @@ pub struct Booked {
     pub paid_by_this: bool,
     /// Whether it is booked that what this intent held went back in full.
     pub returned: bool,
+    /// Whether it is booked that money was set aside by it, and not what became of that.
+    pub set_aside: bool,
 }
 
 /// What an intent and our books come to.
@@ -144,6 +146,8 @@ pub fn judge(held: Held, booked: Option<&Booked>) -> Verdict {
     if !booked.order.sold() {
         return match held {
             _ if booked.returned => Verdict::Agreed,
+            // Let go, and nobody heard of it: our books are behind.
+            Held::Nothing if booked.set_aside => Verdict::GiveBack(Difference::OpenAuthorization),
             Held::Nothing => Verdict::Agreed,
             Held::Coming | Held::Authorized => Verdict::GiveBack(Difference::OpenAuthorization),
             Held::Captured(_) => Verdict::GiveBack(Difference::ChargeWithoutOrder),
@@ -175,7 +179,7 @@ mod tests {
     }
 
     fn booked(over: bool, order: OrderState, paid_by_this: bool, returned: bool) -> Booked {
-        Booked { over, order, amount: money(1299), paid_by_this, returned }
+        Booked { over, order, amount: money(1299), paid_by_this, returned, set_aside: false }
     }
 
     fn held() -> impl Strategy<Value = Held> {
@@ -222,6 +226,11 @@ mod tests {
         assert_eq!(
             judge(Held::Captured(money(1299)), Some(&ended)),
             Verdict::GiveBack(Difference::ChargeWithoutOrder)
+        );
+        let unheard = Booked { set_aside: true, ..ended };
+        assert_eq!(
+            judge(Held::Nothing, Some(&unheard)),
+            Verdict::GiveBack(Difference::OpenAuthorization)
         );
         let returned = booked(true, OrderState::Cancelled, false, true);
         assert_eq!(judge(Held::Captured(money(1299)), Some(&returned)), Verdict::Agreed);

@@ -47,7 +47,14 @@ pub async fn booked(
             EXISTS (
                 SELECT FROM payment_entry e
                 WHERE e.payment_id = p.id AND e.kind = 'refunded' AND e.provider_ref = a.reference
-            ) AS "returned!"
+            ) AS "returned!",
+            EXISTS (
+                SELECT FROM payment_entry e
+                WHERE e.payment_id = p.id AND e.kind = 'authorized' AND e.provider_ref = a.reference
+            ) AND NOT EXISTS (
+                SELECT FROM payment_entry e
+                WHERE e.payment_id = p.id AND e.kind IN ('voided', 'captured') AND e.provider_ref = a.reference
+            ) AS "set_aside!"
         FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS a (id, reference, n)
             JOIN payment p ON p.id = a.id
             JOIN customer_order o ON o.id = a.id
@@ -68,6 +75,7 @@ pub async fn booked(
             amount: money(row.amount_minor, &row.currency)?,
             paid_by_this: row.paid_by_this,
             returned: row.returned,
+            set_aside: row.set_aside,
         });
     }
     Ok(booked)

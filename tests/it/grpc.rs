@@ -1,6 +1,7 @@
 //! The same shop over gRPC: the same answers, the same refusals under the same codes.
 
 pub(crate) mod caller;
+mod cases;
 mod operators;
 mod orders;
 

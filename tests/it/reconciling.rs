@@ -57,6 +57,10 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
     capture(&shop, &intent).await;
     let authorized = called_off(&shop).await;
     late_intent(&shop, authorized).await;
+    let unheard = called_off(&shop).await;
+    let intent = late_intent(&shop, unheard).await;
+    note_set_aside(&shop, unheard, &intent).await;
+    shop.ask_network(&format!("payment_intents/{intent}/cancel"), &[]).await;
     let uncharged = buy(&shop, "pm_card_visa").await;
     name_another_intent(&shop, uncharged).await;
     let mispriced = buy(&shop, "pm_card_visa").await;
@@ -79,7 +83,7 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
     let after = shop.contents().await;
     let second = reconcile(&shop, HOUR).await;
 
-    assert_eq!((first.mended, first.opened, first.left), (6, 5, 0), "{first:?}");
+    assert_eq!((first.mended, first.opened, first.left), (7, 5, 0), "{first:?}");
     assert_eq!((second.mended, second.opened, second.left), (0, 0, 0), "{second:?}");
     assert_eq!(shop.contents().await, after, "a second run changes nothing");
     let ada = shop.operator("ada").await;
@@ -91,6 +95,7 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
             ("counter_mismatch", missummed.payment().to_string()),
             ("counter_mismatch", sku()),
             ("open_authorization", authorized.payment().to_string()),
+            ("open_authorization", unheard.payment().to_string()),
             ("orphan_hold", half_sold.to_string()),
             ("orphan_hold", unknown.to_string()),
         ])
@@ -108,6 +113,7 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
     );
     assert_eq!(shop.payment(charged).await, PAID_BACK);
     assert_eq!(shop.payment(authorized).await, LET_GO);
+    assert_eq!(shop.payment(unheard).await, LET_GO);
     assert_eq!(shop.payment(stranger).await.refunds, 0, "what is not ours is not touched");
     assert_eq!(shop.counters("MUG-1").await, (36, 0, 4));
     assert_eq!(shop.hold_state(unknown).await.as_deref(), Some("released"));
@@ -276,7 +282,7 @@ pub(crate) async fn begin(shop: &Shop, input: ReconciliationInput) -> Run {
     shop.engine.get_workflow_handle(started.info().workflow_id.clone())
 }
 
-async fn reconcile(shop: &Shop, input: ReconciliationInput) -> Tally {
+pub(crate) async fn reconcile(shop: &Shop, input: ReconciliationInput) -> Tally {
     let run = begin(shop, input).await;
     let ended = run.get_result(WorkflowGetResultOptions::default());
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("an end in time");
@@ -352,6 +358,15 @@ async fn name_another_intent(shop: &Shop, checkout: CheckoutId) {
         checkout,
     )
     .await;
+}
+
+/// As if the worker had died after it let the money go, and before it could say so.
+async fn note_set_aside(shop: &Shop, checkout: CheckoutId, intent: &str) {
+    let mut conn = shop.db.acquire().await.expect("a connection");
+    let amount = domain::Money::new(1299, "EUR".parse().expect("a currency")).expect("an amount");
+    store::payment::book_came(&mut conn, checkout.payment(), 1, intent, amount)
+        .await
+        .expect("an entry");
 }
 
 /// As if the worker had died between the sale and its stock, an hour ago.

@@ -42,9 +42,8 @@ pub const WITHIN_MS_MAX: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// From here on what met a bug is tried again. A run that an older version began, and that met one, stays as
 /// it is: people were told.
 const RETRIES_BUGS: &str = "fulfilment-retries-bugs";
-/// The first pause after a bug, and the longest; each is twice the one before it.
+/// The first pause after a bug; those after it grow.
 const BUG_PAUSE_MIN: Duration = Duration::from_secs(2);
-const BUG_PAUSE_MAX: Duration = Duration::from_hours(1);
 /// A timer of no time at all would be an event for nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
@@ -249,7 +248,7 @@ impl FulfilmentWorkflow {
     async fn await_mending(ctx: &WorkflowContext<Self>, Bug(detail): Bug) -> bool {
         let (pause, told) = ctx.state_mut(|s| {
             s.status.trouble = Some(detail);
-            let pause = s.bug_pause.map_or(BUG_PAUSE_MIN, |last| (last * 2).min(BUG_PAUSE_MAX));
+            let pause = s.bug_pause.map_or(BUG_PAUSE_MIN, step::longer);
             s.bug_pause = Some(pause);
             (pause, s.told)
         });

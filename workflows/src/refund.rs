@@ -232,13 +232,14 @@ impl RefundWorkflow {
         ctx: &WorkflowContext<Self>,
         step: impl AsyncFn(&WorkflowContext<Self>) -> Result<T, Bug>,
     ) -> T {
+        let mut pause = ctx.state(Self::attention_after);
         loop {
             match step(ctx).await {
                 Ok(done) => return done,
                 Err(Bug(detail)) => {
                     Self::call_attention(ctx, Some(detail));
-                    let pause = ctx.state(Self::attention_after);
                     step::timer(ctx, pause, "before the step is tried again").await;
+                    pause = step::longer(pause);
                     Self::call_attention(ctx, None);
                 }
             }

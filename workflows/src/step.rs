@@ -23,6 +23,9 @@ use crate::contract::StepLimits;
 /// The first pause between two slow tries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The longest pause between two tries of a step that met a bug.
+const BUG_PAUSE_MAX: Duration = Duration::from_hours(1);
+
 /// A step that can never succeed: its worker said so. What it said is for people to read.
 #[derive(Debug)]
 pub(crate) struct Bug(pub(crate) String);
@@ -45,6 +48,12 @@ pub(crate) trait Patient: Sized + 'static {
     fn given_up(&self) -> bool {
         false
     }
+}
+
+/// The pause after the next bug in a row: twice the last one, so that what is not mended for weeks does not
+/// outgrow its history.
+pub(crate) fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(BUG_PAUSE_MAX).max(pause)
 }
 
 /// Waiting that the workflow's cancellation does not end.

@@ -1,11 +1,11 @@
 //! `AdminService`: for operators.
 
-use domain::{CheckoutId, DeliveryId, OrderId, ShipmentId, Sku, WebhookEndpointId};
+use domain::{CaseId, CheckoutId, DeliveryId, OrderId, ShipmentId, Sku, WebhookEndpointId};
 use tonic::{Request, Response, Status};
 
 use super::{
     Face, answer,
-    convert::{self, books::stock_level, moment, order::shipment_plan, webhook},
+    convert::{self, books::stock_level, case, moment, order::shipment_plan, webhook},
     named, proto,
     proto::admin_service_server::AdminService,
 };
@@ -137,6 +137,34 @@ impl AdminService for Face {
         let (shipment, applied) = self.0.shipment_event(&operator, id, event).await?;
         let shipment = Some(shipment.into());
         Ok(Response::new(proto::RecordedShipmentEvent { shipment, applied }))
+    }
+
+    async fn list_cases(
+        &self,
+        request: Request<proto::ListCasesRequest>,
+    ) -> Result<Response<proto::Cases>, Status> {
+        self.operator(request.metadata())?;
+        let state = case::wanted(request.into_inner())?;
+        Ok(Response::new(self.0.cases(state).await?.into()))
+    }
+
+    async fn resolve_case(
+        &self,
+        request: Request<proto::ResolveCaseRequest>,
+    ) -> Result<Response<proto::Case>, Status> {
+        let operator = self.operator(request.metadata())?;
+        let proto::ResolveCaseRequest { id, reason } = request.into_inner();
+        let id: CaseId = named(&id)?;
+        Ok(Response::new(self.0.resolve_case(&operator, id, &reason).await?.into()))
+    }
+
+    async fn start_reconciliation(
+        &self,
+        request: Request<proto::StartReconciliationRequest>,
+    ) -> Result<Response<proto::StartedReconciliation>, Status> {
+        let operator = self.operator(request.metadata())?;
+        self.0.reconcile(&operator).await?;
+        Ok(Response::new(proto::StartedReconciliation {}))
     }
 
     async fn register_webhook_endpoint(

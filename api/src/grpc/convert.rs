@@ -1,6 +1,7 @@
 //! Generated types to ours and back. Every rule that a message must keep is kept by our types.
 
 pub(super) mod books;
+pub(super) mod case;
 pub(super) mod order;
 mod refund;
 pub(super) mod webhook;

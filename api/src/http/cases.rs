@@ -5,7 +5,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
 };
 use chrono::{DateTime, Utc};
-use domain::CaseId;
+use domain::{CaseId, CaseState};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use store::case::CaseRow;
@@ -108,7 +108,8 @@ pub(super) async fn list(
         let detail = "there is only `state`, once";
         Error::Invalid(vec![FieldError::parameter("query", "unknown_parameter", detail)])
     })?;
-    let cases = service.cases(state.as_deref()).await?;
+    let state = state.as_deref().map(read_state).transpose()?;
+    let cases = service.cases(state).await?;
     Ok(Json(CasesBody { cases: cases.into_iter().map(Into::into).collect() }))
 }
 
@@ -154,4 +155,11 @@ pub(super) async fn reconcile(
 ) -> Result<StatusCode, Error> {
     service.reconcile(&operator).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+fn read_state(text: &str) -> Result<CaseState, Error> {
+    CaseState::parse(text).ok_or_else(|| {
+        let detail = "a case is open, mended or resolved";
+        Error::Invalid(vec![FieldError::parameter("state", "invalid_value", detail)])
+    })
 }

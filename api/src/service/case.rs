@@ -5,18 +5,14 @@ use domain::{CaseId, CaseState};
 use store::case::{self, CaseRow};
 
 use super::{Service, admin::checked_reason};
-use crate::{
-    auth::Operator,
-    error::{Error, FieldError},
-};
+use crate::{auth::Operator, error::Error};
 
 /// The most cases in one answer.
 const CASES_MAX: u32 = 100;
 
 impl Service {
     /// Cases in one state, or in any, the newest first.
-    pub(crate) async fn cases(&self, state: Option<&str>) -> Result<Vec<CaseRow>, Error> {
-        let state = state.map(read_state).transpose()?;
+    pub(crate) async fn cases(&self, state: Option<CaseState>) -> Result<Vec<CaseRow>, Error> {
         Ok(case::list(&mut *self.connection().await?, state, CASES_MAX).await?)
     }
 
@@ -42,11 +38,4 @@ impl Service {
         tracing::info!(operator = operator.as_str(), "the books are to be compared now");
         Ok(())
     }
-}
-
-fn read_state(text: &str) -> Result<CaseState, Error> {
-    CaseState::parse(text).ok_or_else(|| {
-        let detail = "a case is open, mended or resolved";
-        Error::Invalid(vec![FieldError::parameter("state", "invalid_value", detail)])
-    })
 }

@@ -123,20 +123,21 @@ impl CheckoutWorkflow {
     /// The money is ours, so this goes on until it is done. Even a bug in it only calls for people:
     /// undoing a sale that was paid for is not a thing to do by default.
     pub(super) async fn settle(ctx: &WorkflowContext<Self>, input: &CheckoutInput) {
+        let mut pause = Duration::from_millis(input.timing.attention_after_ms);
         loop {
             let settle = SettleInput { checkout_id: input.checkout_id };
             match step::run(ctx, || Orders::settle, settle, "make the sale final", DATABASE).await {
                 Ok(()) => return,
                 Err(Bug(detail)) => {
                     Self::call_attention(ctx, Some(detail));
-                    let pause = Duration::from_millis(input.timing.attention_after_ms);
-                    let mut pause = step::timer(ctx, pause, "before settling is tried again");
+                    let mut paused = step::timer(ctx, pause, "before settling is tried again");
                     let resolved = Self::resolved_since(ctx.state(Self::resolutions));
                     let mut resolved = ctx.wait_condition_with_options(resolved, detached());
                     select! {
-                        _ = pause => {}
-                        _ = resolved => pause.cancel(),
+                        _ = paused => {}
+                        _ = resolved => paused.cancel(),
                     }
+                    pause = step::longer(pause);
                     Self::call_attention(ctx, None);
                 }
             }
