@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use store::{
     PgPool,
-    order::{self, Opened, Placed},
+    order::{self, Opened, Placed, Settled},
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::contract::{
-    self, CancelInput, OpenInput, OpenOutcome, PlaceInput, PlaceOutcome, SettleInput,
+    self, CancelInput, OpenInput, OpenOutcome, PlaceInput, PlaceOutcome, SettleInput, Unsettled,
 };
 
 use crate::{failure, heartbeat, holds::Holds};
@@ -50,12 +50,17 @@ impl Orders {
         })
     }
 
-    async fn settle_order(&self, input: SettleInput) -> Result<(), store::Error> {
+    async fn settle_order(&self, input: SettleInput) -> Result<Option<Unsettled>, store::Error> {
         let mut tx = self.pool.begin().await?;
-        order::settle(&mut tx, input.checkout_id).await?;
+        let settled = order::settle(&mut tx, input.checkout_id).await?;
         tx.commit().await?;
+        match settled {
+            Settled::Final => {}
+            Settled::Undone => return Ok(Some(Unsettled::Undone)),
+        }
         // Apart, and never the other way round: the order decides that its stock is sold.
-        self.holds.sell(input.checkout_id).await
+        self.holds.sell(input.checkout_id).await?;
+        Ok(None)
     }
 
     async fn cancel_order(&self, input: CancelInput) -> Result<(), store::Error> {
@@ -90,7 +95,7 @@ impl Orders {
         self: Arc<Self>,
         ctx: ActivityContext,
         input: SettleInput,
-    ) -> Result<(), ActivityError> {
+    ) -> Result<Option<Unsettled>, ActivityError> {
         heartbeat::during(&ctx, self.settle_order(input)).await.map_err(failure::database)
     }
 

@@ -38,6 +38,15 @@ pub enum Placed {
     HoldEnded,
 }
 
+/// How settling a sale ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The sale is final.
+    Final,
+    /// Its payment was closed before, so it never will be.
+    Undone,
+}
+
 struct CartItem {
     line: QuoteLine,
     title: String,
@@ -103,12 +112,16 @@ pub async fn place(
 }
 
 /// Makes a captured checkout final: order paid, cart closed, event out. Its stock is to be committed
-/// after this, and can then go nowhere else.
-pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<(), Error> {
+/// after this, and can then go nowhere else. Nothing is written if its payment is closed.
+pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<Settled, Error> {
     let checkout = lock_checkout(conn, checkout_id).await?;
     let order = lock(conn, checkout_id.order()).await?;
+    // A payment is closed before its order is cancelled, so this one was being undone, too.
+    if order.state == OrderState::Cancelled {
+        return Ok(Settled::Undone);
+    }
     let Some(paid) = transition(order, OrderEvent::Paid)? else {
-        return Ok(());
+        return Ok(Settled::Final);
     };
     let undone = sqlx::query_scalar!(
         "SELECT true FROM payment WHERE id = $1 AND closed_at IS NOT NULL",
@@ -117,7 +130,7 @@ pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<
     .fetch_optional(&mut *conn)
     .await?;
     if undone.is_some() {
-        return Err(Error::Broken(format!("{checkout_id} is being undone, and cannot be settled")));
+        return Ok(Settled::Undone);
     }
     advance(conn, paid, OrderEvent::Paid, "orders.settle", &serde_json::json!({})).await?;
     sqlx::query!(
@@ -144,7 +157,7 @@ pub async fn settle(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(Settled::Final)
 }
 
 /// Cancels the order, if there is one, unlocks the cart, and bars the checkout from opening later.

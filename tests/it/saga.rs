@@ -224,12 +224,38 @@ async fn a_sale_that_is_being_undone_cannot_become_final() {
     tx.rollback().await.expect("a rollback");
 
     assert!(closed, "the sale was final before it was captured");
-    assert!(matches!(settled, Err(store::Error::Broken(_))), "{settled:?}");
+    assert_eq!(settled.expect("an answer"), store::order::Settled::Undone);
     assert_eq!(buying.await.expect("an answer").state(), Some("completed"));
     assert_eq!(shop.payment(checkout).await, SOLD);
     shop.assert_lawful().await;
 }
 
+/// The task that called it off was lost, with whoever's word it was; the one that sells knows nothing of it.
+#[tokio::test]
+async fn a_sale_that_finds_its_payment_closed_by_a_lost_task_is_undone_and_paid_back() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    shop.fault("capture", "slow", Duration::from_secs(3)).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let buying = tokio::spawn(async move { ada.buy("pm_card_visa").await });
+    let checkout = shop.under_way().await;
+    tests::eventually("the order is placed", || async {
+        (shop.order_state(checkout).await.as_deref() == Some("placed")).then_some(())
+    })
+    .await;
+
+    let mut conn = shop.db.acquire().await.expect("a connection");
+    let closed = store::payment::close(&mut conn, checkout.payment()).await.expect("an answer");
+
+    assert!(closed, "the sale was final before it was captured");
+    let told = buying.await.expect("an answer");
+    assert_eq!((told.code(), told.state()), (Some("cancelled"), Some("cancelled")), "{told:?}");
+    let paid_back = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 1 };
+    assert_eq!(shop.payment(checkout).await, paid_back);
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    assert_eq!(shop.order_state(checkout).await.as_deref(), Some("cancelled"));
+    shop.assert_lawful().await;
+}
 /// A new customer buys one mug.
 pub(crate) async fn buy(shop: &Shop) -> Answer {
     shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await

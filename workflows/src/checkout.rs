@@ -314,7 +314,8 @@ impl CheckoutWorkflow {
             match step::run(ctx, || Payments::close, close, "bar the sale", DATABASE).await? {
                 CloseOutcome::Closed => {}
                 CloseOutcome::Sold => {
-                    Self::settle(ctx, &input).await;
+                    // What is sold is never undone, so this only finishes it.
+                    let _settled = Self::settle(ctx, &input).await;
                     Self::enter(ctx, CheckoutState::Completed);
                     return Ok(());
                 }

@@ -235,6 +235,15 @@ pub struct SettleInput {
     pub checkout_id: CheckoutId,
 }
 
+/// Why `orders.settle` did not make a sale final. Nothing is said of one that is: workers that know of no
+/// reason say that, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsettled {
+    /// It is being undone, by a task that was lost.
+    Undone,
+}
+
 /// What `orders.cancel` needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CancelInput {
@@ -316,7 +325,7 @@ impl Orders {
 
     /// Makes a captured checkout final in one transaction, and then its stock sold.
     #[activity(name = "orders.settle")]
-    pub fn settle(input: SettleInput) {
+    pub fn settle(input: SettleInput) -> Option<Unsettled> {
         unimplemented!()
     }
 

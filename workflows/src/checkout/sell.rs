@@ -10,7 +10,7 @@ use super::{CheckoutInput, CheckoutWorkflow};
 use crate::{
     contract::{
         CaptureInput, DATABASE, Inventory, OpenInput, OpenOutcome, Orders, PROVIDER, Payments,
-        PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome, SettleInput,
+        PlaceInput, PlaceOutcome, ReserveInput, ReserveOutcome, SettleInput, Unsettled,
     },
     saga::{Saga, Undo},
     step::{self, Bug, Patient, detached},
@@ -42,8 +42,11 @@ impl CheckoutWorkflow {
         Self::place(ctx, &input, &authorization).await?;
         Self::stop_if_cancelled(ctx)?;
         Self::capture(ctx, &input, authorization).await?;
-        Self::settle(ctx, &input).await;
-        Ok(())
+        match Self::settle(ctx, &input).await {
+            None => Ok(()),
+            // Called off by a task that was lost, and its word with it, when it had begun to undo this.
+            Some(Unsettled::Undone) => Err(Stop::Undo(Problem::Cancelled)),
+        }
     }
 
     async fn open(
@@ -122,12 +125,15 @@ impl CheckoutWorkflow {
 
     /// The money is ours, so this goes on until it is done. Even a bug in it only calls for people:
     /// undoing a sale that was paid for is not a thing to do by default.
-    pub(super) async fn settle(ctx: &WorkflowContext<Self>, input: &CheckoutInput) {
+    pub(super) async fn settle(
+        ctx: &WorkflowContext<Self>,
+        input: &CheckoutInput,
+    ) -> Option<Unsettled> {
         let mut pause = Duration::from_millis(input.timing.attention_after_ms);
         loop {
             let settle = SettleInput { checkout_id: input.checkout_id };
             match step::run(ctx, || Orders::settle, settle, "make the sale final", DATABASE).await {
-                Ok(()) => return,
+                Ok(unsettled) => return unsettled,
                 Err(Bug(detail)) => {
                     Self::call_attention(ctx, Some(detail));
                     let mut paused = step::timer(ctx, pause, "before settling is tried again");
