@@ -111,10 +111,19 @@ pub struct Booked {
     pub amount: Money,
     /// Whether it is this intent that paid for it.
     pub paid_by_this: bool,
-    /// Whether it is booked that what this intent held went back in full.
-    pub returned: bool,
-    /// Whether it is booked that money was set aside by it, and not what became of that.
-    pub set_aside: bool,
+    /// What our ledger says became of this intent's money.
+    pub noted: Noted,
+}
+
+/// What our ledger says became of an intent's money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// It says nothing that would leave anything to do.
+    Nothing,
+    /// It was set aside; not what came after that.
+    SetAside,
+    /// It went back in full.
+    Returned,
 }
 
 /// What an intent and our books come to.
@@ -145,9 +154,11 @@ pub fn judge(held: Held, booked: Option<&Booked>) -> Verdict {
     }
     if !booked.order.sold() {
         return match held {
-            _ if booked.returned => Verdict::Agreed,
+            _ if booked.noted == Noted::Returned => Verdict::Agreed,
             // Let go, and nobody heard of it: our books are behind.
-            Held::Nothing if booked.set_aside => Verdict::GiveBack(Difference::OpenAuthorization),
+            Held::Nothing if booked.noted == Noted::SetAside => {
+                Verdict::GiveBack(Difference::OpenAuthorization)
+            }
             Held::Nothing => Verdict::Agreed,
             Held::Coming | Held::Authorized => Verdict::GiveBack(Difference::OpenAuthorization),
             Held::Captured(_) => Verdict::GiveBack(Difference::ChargeWithoutOrder),
@@ -159,7 +170,7 @@ pub fn judge(held: Held, booked: Option<&Booked>) -> Verdict {
         Held::Nothing | Held::Coming | Held::Authorized if booked.paid_by_this => {
             Verdict::Case(Difference::OrderWithoutCharge)
         }
-        _ if booked.returned => Verdict::Agreed,
+        _ if booked.noted == Noted::Returned => Verdict::Agreed,
         // Beside the one that paid: the customer may have been charged twice.
         Held::Captured(_) => Verdict::Case(Difference::ChargeWithoutOrder),
         Held::Authorized => Verdict::Case(Difference::OpenAuthorization),
@@ -178,8 +189,8 @@ mod tests {
         Money::new(minor, "EUR".parse::<Currency>().expect("a currency")).expect("an amount")
     }
 
-    fn booked(over: bool, order: OrderState, paid_by_this: bool, returned: bool) -> Booked {
-        Booked { over, order, amount: money(1299), paid_by_this, returned, set_aside: false }
+    fn booked(over: bool, order: OrderState, paid_by_this: bool, noted: Noted) -> Booked {
+        Booked { over, order, amount: money(1299), paid_by_this, noted }
     }
 
     fn held() -> impl Strategy<Value = Held> {
@@ -189,6 +200,10 @@ mod tests {
             Just(Held::Authorized),
             (0..3000_i64).prop_map(|minor| Held::Captured(money(minor))),
         ]
+    }
+
+    fn noted() -> impl Strategy<Value = Noted> {
+        prop_oneof![Just(Noted::Nothing), Just(Noted::SetAside), Just(Noted::Returned)]
     }
 
     fn order() -> impl Strategy<Value = OrderState> {
@@ -205,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_sale_that_the_provider_took_the_total_for_agrees() {
-        let paid = booked(true, OrderState::Delivered, true, false);
+        let paid = booked(true, OrderState::Delivered, true, Noted::Nothing);
         assert_eq!(judge(Held::Captured(money(1299)), Some(&paid)), Verdict::Agreed);
         assert_eq!(
             judge(Held::Captured(money(1298)), Some(&paid)),
@@ -218,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_held_for_a_checkout_that_ended_unsold_goes_back_once() {
-        let ended = booked(true, OrderState::Cancelled, false, false);
+        let ended = booked(true, OrderState::Cancelled, false, Noted::Nothing);
         assert_eq!(
             judge(Held::Authorized, Some(&ended)),
             Verdict::GiveBack(Difference::OpenAuthorization)
@@ -227,18 +242,18 @@ mod tests {
             judge(Held::Captured(money(1299)), Some(&ended)),
             Verdict::GiveBack(Difference::ChargeWithoutOrder)
         );
-        let unheard = Booked { set_aside: true, ..ended };
+        let unheard = Booked { noted: Noted::SetAside, ..ended };
         assert_eq!(
             judge(Held::Nothing, Some(&unheard)),
             Verdict::GiveBack(Difference::OpenAuthorization)
         );
-        let returned = booked(true, OrderState::Cancelled, false, true);
+        let returned = booked(true, OrderState::Cancelled, false, Noted::Returned);
         assert_eq!(judge(Held::Captured(money(1299)), Some(&returned)), Verdict::Agreed);
     }
 
     #[test]
     fn a_second_charge_for_a_sale_is_for_people() {
-        let paid = booked(true, OrderState::Paid, false, false);
+        let paid = booked(true, OrderState::Paid, false, Noted::Nothing);
         assert_eq!(
             judge(Held::Captured(money(1299)), Some(&paid)),
             Verdict::Case(Difference::ChargeWithoutOrder)
@@ -248,9 +263,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_of_a_sale_or_of_what_is_under_way_or_unknown_is_ever_given_back(
-            held in held(), over: bool, order in order(), paid_by_this: bool, returned: bool,
+            held in held(), over: bool, order in order(), paid_by_this: bool, noted in noted(),
         ) {
-            let booked = booked(over, order, paid_by_this, returned);
+            let booked = booked(over, order, paid_by_this, noted);
             let verdict = judge(held, Some(&booked));
             if !over {
                 prop_assert_eq!(verdict, Verdict::TooEarly);
@@ -262,8 +277,8 @@ mod tests {
         }
 
         #[test]
-        fn what_holds_nothing_and_paid_for_nothing_agrees(over: bool, order in order(), returned: bool) {
-            let verdict = judge(Held::Nothing, Some(&booked(over, order, false, returned)));
+        fn what_holds_nothing_and_paid_for_nothing_agrees(over: bool, order in order()) {
+            let verdict = judge(Held::Nothing, Some(&booked(over, order, false, Noted::Nothing)));
             prop_assert!(matches!(verdict, Verdict::Agreed | Verdict::TooEarly));
         }
     }

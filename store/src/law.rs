@@ -171,11 +171,23 @@ const LAWS: &[Law] = &[
     SUMS,
     Law {
         claim: "no money stays set aside for an order that is over",
-        when: When::Always,
+        when: When::Quiet,
         sql: "
             SELECT o.id::text FROM customer_order o JOIN payment p USING (id)
             WHERE o.state <> 'pending' AND o.state <> 'placed'
                 AND p.authorized_minor - p.voided_minor - p.captured_minor <> 0",
+    },
+    Law {
+        claim: "no money stays set aside for longer than five minutes for an order that is over",
+        when: When::Always,
+        sql: "
+            SELECT o.id::text FROM customer_order o JOIN payment p USING (id)
+            WHERE o.state <> 'pending' AND o.state <> 'placed'
+                AND p.authorized_minor - p.voided_minor - p.captured_minor <> 0
+                AND NOT EXISTS (
+                    SELECT FROM payment_entry e
+                    WHERE e.payment_id = o.id AND e.kind = 'authorized' AND e.at > now() - interval '5 minutes'
+                )",
     },
     Law {
         claim: "an order's total is the sum of its lines",

@@ -1,6 +1,9 @@
 //! What our books say to somebody who holds them against others', many rows at a time.
 
-use domain::{CheckoutId, PaymentId, reconciliation::Booked};
+use domain::{
+    CheckoutId, PaymentId,
+    reconciliation::{Booked, Noted},
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -74,8 +77,11 @@ pub async fn booked(
             order: parse_state(&row.state)?,
             amount: money(row.amount_minor, &row.currency)?,
             paid_by_this: row.paid_by_this,
-            returned: row.returned,
-            set_aside: row.set_aside,
+            noted: match (row.returned, row.set_aside) {
+                (true, _) => Noted::Returned,
+                (false, true) => Noted::SetAside,
+                (false, false) => Noted::Nothing,
+            },
         });
     }
     Ok(booked)

@@ -9,6 +9,7 @@ use store::{
     Error,
     inventory::{Inventory, Places, Reserved, Resolution},
     law,
+    order::Settled,
 };
 use tests::Books;
 use uuid::Uuid;
@@ -158,8 +159,8 @@ async fn captured(db: &PgPool, count: usize) -> Vec<CheckoutId> {
 async fn settle(db: &PgPool, checkout: CheckoutId) -> bool {
     let mut tx = db.begin().await.expect("a transaction");
     match store::order::settle(&mut tx, checkout).await {
-        Ok(()) => tx.commit().await.is_ok(),
-        Err(Error::Broken(_)) => false,
+        Ok(Settled::Final) => tx.commit().await.is_ok(),
+        Ok(Settled::Undone) => false,
         Err(error) => panic!("no definite answer: {error}"),
     }
 }

@@ -256,6 +256,7 @@ async fn a_sale_that_finds_its_payment_closed_by_a_lost_task_is_undone_and_paid_
     assert_eq!(shop.order_state(checkout).await.as_deref(), Some("cancelled"));
     shop.assert_lawful().await;
 }
+
 /// A new customer buys one mug.
 pub(crate) async fn buy(shop: &Shop) -> Answer {
     shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await

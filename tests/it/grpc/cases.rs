@@ -1,7 +1,7 @@
 //! Cases over gRPC: the same as over HTTP, under the same codes.
 
 use api::grpc::proto::{
-    CaseState, ListCasesRequest, ResolveCaseRequest, StartReconciliationRequest,
+    Case, CaseState, ListCasesRequest, ResolveCaseRequest, StartReconciliationRequest,
 };
 use domain::CheckoutId;
 use tests::{Shop, eventually};
@@ -55,7 +55,7 @@ async fn an_operator_has_the_books_compared_and_resolves_what_is_found() {
     assert_refused(&unknown, Code::NotFound, "not_found");
     assert_eq!(resolved.state(), CaseState::Resolved);
     assert_eq!(resolved.resolved_by.as_deref(), Some("olga"));
-    let mut states: Vec<_> = all.iter().map(|case| case.state()).collect();
+    let mut states: Vec<_> = all.iter().map(Case::state).collect();
     states.sort();
     assert_eq!(states, [CaseState::Mended, CaseState::Resolved], "{all:#?}");
 }
