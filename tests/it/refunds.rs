@@ -3,7 +3,7 @@
 
 mod told;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{CheckoutId, RefundId};
 use futures::future::join_all;
@@ -17,6 +17,8 @@ use crate::shipping;
 
 /// Shorter than a step's quick try.
 const SOON: Duration = Duration::from_millis(300);
+/// Longer than a step's quick try.
+const TOO_LATE: Duration = Duration::from_secs(6);
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(60);
 pub(crate) const PRICE: i64 = 1299;
@@ -116,6 +118,25 @@ async fn a_refund_whose_answer_is_lost_is_made_once() {
         let made = i64::try_from(number + 1).expect("few");
         assert_eq!(shop.payment(sold).await.refunds, made, "{fault}");
     }
+    shop.assert_lawful().await;
+}
+
+/// A look finds nothing yet, and a part could be paid back twice.
+#[tokio::test]
+async fn a_refund_asked_for_again_while_the_first_request_is_on_its_way_is_made_once() {
+    let (shop, ada, sold) = sold("pm_card_visa").await;
+    shop.fault("refund", "slow", TOO_LATE).await;
+
+    let refund = ada.refund(sold, Some(100), "r1").await;
+
+    assert!(refund.status.is_success(), "{:#}", refund.body);
+    let answered_at = Instant::now();
+    ada.until_refund(sold, "r1", "succeeded").await;
+    eventually("the first request has had its effect", || async {
+        (answered_at.elapsed() > TOO_LATE).then_some(())
+    })
+    .await;
+    assert_eq!(shop.payment(sold).await, PAID_BACK_ONCE);
     shop.assert_lawful().await;
 }
 

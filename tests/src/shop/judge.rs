@@ -11,6 +11,7 @@ use store::{
     outbox::TOPICS,
 };
 use temporalio_client::{WorkflowCountOptions, WorkflowDescribeOptions};
+use url::Url;
 use uuid::Uuid;
 
 use super::Shop;
@@ -145,6 +146,18 @@ impl Shop {
     pub async fn ledger(&self, checkout: CheckoutId) -> Vec<Value> {
         let body = self.ask_ledger(&format!("ledger?payment_id={}", checkout.payment())).await;
         body["entries"].as_array().expect("entries").clone()
+    }
+
+    /// How many intents the card network has for a checkout's payment, whether or not they hold money.
+    pub async fn intents(&self, checkout: CheckoutId) -> usize {
+        let mut url: Url = self.paysim_url.parse().expect("an address");
+        url.set_path("v1/payment_intents/search");
+        let query = format!("metadata['payment_id']:'{}'", checkout.payment());
+        url.query_pairs_mut().append_pair("query", &query);
+        let asked = self.http.get(url).bearer_auth("sk_test_of_somebody_else");
+        let answer = asked.send().await.and_then(reqwest::Response::error_for_status);
+        let found: Value = answer.expect("an answer").json().await.expect("JSON");
+        found["data"].as_array().expect("intents").len()
     }
 
     /// What is written down as told of a checkout's payment, in the order in which it was told.
