@@ -95,6 +95,10 @@ async fn two_refunds_at_once_that_together_exceed_the_sale_are_not_both_let_in()
         (refused.status, refused.code(), &refused.body["left"]),
         (StatusCode::UNPROCESSABLE_ENTITY, Some("refund_exceeds_captured"), &euros(PRICE - 700))
     );
+    let by_hand = "UPDATE payment SET refunding_minor = refunding_minor + 700 WHERE id = $1";
+    let never = sqlx::query(by_hand).bind(sold.uuid()).execute(&shop.db).await;
+    let never = never.expect_err("more goes back than was taken").to_string();
+    assert!(never.contains("payment_refunds_what_is_captured"), "{never}");
     // Having done nothing, it may be asked for again under the same reference.
     let reference = if made.body["reference"] == "one" { "other" } else { "one" };
     let smaller = ada.refund(sold, Some(PRICE - 700), reference).await;
