@@ -237,9 +237,16 @@ impl Payments {
         for row in attempts {
             let outcome = match &row.provider_ref {
                 Some(reference) if row.state != AttemptState::Declined => {
-                    let intent = self.provider.retrieve(&intent_id(reference)?).await?;
-                    self.write_down_unheard(payment_id, &row, &intent.status).await?;
-                    self.provider.settle_void(&intent, retry).await?
+                    let id = intent_id(reference)?;
+                    let intent = self.provider.retrieve(&id).await?;
+                    self.write_down_unheard(payment_id, &row, &intent).await?;
+                    let outcome = self.provider.settle_void(&intent, retry).await?;
+                    if outcome == VoidOutcome::Voided && !intent.approved {
+                        // The bank may have approved between the look and the cancellation.
+                        let now = self.provider.retrieve(&id).await?;
+                        self.write_down_unheard(payment_id, &row, &now).await?;
+                    }
+                    outcome
                 }
                 // Never made known to us, so never confirmed; or refused by the issuer for good.
                 Some(_) | None => VoidOutcome::Voided,
@@ -261,16 +268,12 @@ impl Payments {
         &self,
         payment_id: PaymentId,
         row: &AttemptRow,
-        status: &IntentStatus,
+        intent: &Intent,
     ) -> Result<(), store::Error> {
-        let done = match status {
-            IntentStatus::RequiresCapture => AttemptState::Approved,
+        let done = match intent.status {
             IntentStatus::Succeeded => AttemptState::Captured,
-            IntentStatus::RequiresPaymentMethod { .. }
-            | IntentStatus::RequiresConfirmation
-            | IntentStatus::RequiresAction { .. }
-            | IntentStatus::Processing
-            | IntentStatus::Canceled => return Ok(()),
+            _ if intent.approved => AttemptState::Approved,
+            _ => return Ok(()),
         };
         let mut tx = self.pool.begin().await?;
         payment::decide(&mut tx, payment_id, row.attempt, done, None).await?;

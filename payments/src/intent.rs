@@ -26,6 +26,9 @@ pub struct Intent {
     pub charge: Charge,
     /// How far it is.
     pub status: IntentStatus,
+    /// Whether its issuer has approved it: money was set aside, whatever became of that. A cancelled intent
+    /// shows nothing else of it.
+    pub approved: bool,
     /// How much of it has been captured, in minor units. A refund does not lower it.
     pub captured_minor: i64,
 }

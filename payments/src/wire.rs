@@ -50,6 +50,8 @@ struct RawIntent {
     currency: String,
     capture_method: String,
     metadata: RawMetadata,
+    /// The charge of the last attempt that reached the issuer, by its id or whole.
+    latest_charge: Option<serde::de::IgnoredAny>,
     last_payment_error: Option<RawRefusal>,
     next_action: Option<RawNextAction>,
 }
@@ -151,6 +153,15 @@ impl TryFrom<RawIntent> for Intent {
             attempt: attempt.ok_or_else(|| Unreadable::because("an attempt that is no number"))?,
             amount: money(raw.amount, &raw.currency)?,
         };
+        // A cancelled intent was approved if its last attempt reached the issuer and was not declined.
+        let approved = match raw.status {
+            RawStatus::RequiresCapture | RawStatus::Succeeded => true,
+            RawStatus::Canceled => raw.latest_charge.is_some() && raw.last_payment_error.is_none(),
+            RawStatus::RequiresPaymentMethod
+            | RawStatus::RequiresConfirmation
+            | RawStatus::RequiresAction
+            | RawStatus::Processing => false,
+        };
         let status = match raw.status {
             RawStatus::RequiresPaymentMethod => IntentStatus::RequiresPaymentMethod {
                 decline_code: raw.last_payment_error.map(reason),
@@ -171,7 +182,7 @@ impl TryFrom<RawIntent> for Intent {
             return Err(Unreadable::because("an impossible captured amount"));
         }
         let id = raw.id.try_into().map_err(Unreadable::because)?;
-        Ok(Self { id, charge, status, captured_minor })
+        Ok(Self { id, charge, status, approved, captured_minor })
     }
 }
 

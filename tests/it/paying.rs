@@ -303,6 +303,31 @@ async fn calling_it_off_at_the_bank_leaves_nothing_to_approve() {
     shop.assert_lawful().await;
 }
 
+#[tokio::test]
+async fn a_bank_that_approves_while_it_is_called_off_is_written_down_and_the_money_let_go() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let asked = ada.buy("pm_card_threeDSecure2Required").await;
+    let id = asked.checkout();
+    shop.fault("cancel", "slow", LONGER_THAN_A_TASK).await;
+
+    let approving = async {
+        eventually("the sale is barred", || async {
+            let closed = "SELECT true FROM payment WHERE closed_at IS NOT NULL";
+            sqlx::query_scalar::<_, bool>(closed).fetch_optional(&shop.db).await.expect("a query")
+        })
+        .await;
+        shop.answer_bank(redirect(&asked), "approve").await;
+    };
+    futures::join!(ada.cancel(id), approving);
+
+    ada.until(id, "cancelled").await;
+    assert_eq!(shop.payment(id).await, VOIDED);
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
+    shop.assert_lawful().await;
+}
+
 fn redirect(asked: &Answer) -> &str {
     asked.body["next_action"]["url"]
         .as_str()

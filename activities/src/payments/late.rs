@@ -94,7 +94,8 @@ impl Payments {
         };
         let outcome = self.provider.settle_void(intent, retry).await?;
         let refunded = outcome == VoidOutcome::Refunded;
-        if !money_came && !refunded {
+        // The bank may have approved between the look and the cancellation.
+        if !money_came && !refunded && !self.provider.retrieve(&intent.id).await?.approved {
             return Ok(None);
         }
         let mut tx = self.pool.begin().await?;

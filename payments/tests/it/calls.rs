@@ -219,3 +219,24 @@ async fn calls_share_a_connection_and_keep_the_path_of_the_base_url() {
     let line = format!("GET /cards/v1/payment_intents/{INTENT}");
     assert!(provider.requests().iter().all(|request| request.line == line));
 }
+
+/// An intent that was cancelled shows no other trace of money that was set aside for it.
+#[tokio::test]
+async fn a_cancelled_intent_tells_whether_its_issuer_had_approved_it() {
+    let reached = json!("ch_1");
+    for (charge, error, approved) in [
+        (json!(null), json!(null), false),
+        (reached.clone(), json!(null), true),
+        (json!({ "id": "ch_1", "object": "charge" }), json!(null), true),
+        (reached, json!({ "type": "card_error", "code": "card_declined" }), false),
+    ] {
+        let mut cancelled = intent("canceled");
+        cancelled["latest_charge"] = charge;
+        cancelled["last_payment_error"] = error;
+        let provider = Provider::start([Answer::json(200, &cancelled)]).await;
+
+        let seen = client(&provider).retrieve(&id()).await.expect("an intent");
+
+        assert_eq!(seen.approved, approved, "{cancelled:#}");
+    }
+}

@@ -57,7 +57,8 @@ pub(crate) fn id() -> IntentId {
 /// The intent as this shop knows it.
 pub(crate) fn known(status: IntentStatus) -> Intent {
     let captured_minor = if status == IntentStatus::Succeeded { 1999 } else { 0 };
-    Intent { id: id(), charge: charge(), status, captured_minor }
+    let approved = matches!(status, IntentStatus::RequiresCapture | IntentStatus::Succeeded);
+    Intent { id: id(), charge: charge(), status, approved, captured_minor }
 }
 
 /// The intent as the provider writes it.
