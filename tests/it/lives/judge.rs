@@ -132,7 +132,10 @@ impl Life {
             End::QuoteChanged | End::NotLetIn => assert_eq!(states, (None, None), "{said}"),
         }
         let hold = books.hold.as_deref();
-        assert!(matches!(hold, None | Some("released" | "expired")), "{said}");
+        // The sweeper writes down that a checkout ran out, and gives its stock back just after that; that
+        // it did is a law at the end of the run.
+        let swept = end == End::RanOut && hold == Some("held");
+        assert!(swept || matches!(hold, None | Some("released" | "expired")), "{said}");
     }
 
     /// What must be true of a life when everything has come of it.
