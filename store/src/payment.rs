@@ -240,7 +240,9 @@ pub async fn book_undone(
             for kind in [EntryKind::Authorized, EntryKind::Captured, EntryKind::Refunded] {
                 book(conn, payment_id, attempt, kind, amount, provider_ref).await?;
             }
-        } else if row.state == AttemptState::Approved {
+        } else if ledger::set_aside(conn, provider_ref).await? {
+            // By the books and not by the attempt's state: a try of paying that is late may have heard of
+            // this undo first, and closed the attempt.
             book(conn, payment_id, attempt, EntryKind::Voided, amount, provider_ref).await?;
         }
     }

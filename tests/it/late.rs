@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use domain::CheckoutId;
+use futures::join;
 use reqwest::StatusCode;
 use serde_json::json;
+use store::payment::{self, AttemptState};
 use tests::{Customer, Payment, Shop, Spec, event, eventually};
 
 use crate::{shipping, webhooks::redirect};
@@ -109,6 +111,36 @@ async fn money_let_go_by_a_look_that_heard_nothing_of_it_is_booked_and_announced
 
     returned(&shop, checkout, false).await;
     assert_eq!(shop.payment(checkout).await, LET_GO);
+    shop.assert_lawful().await;
+}
+
+/// One of two tries of paying was slow, and all that it hears in the end is that the intent is cancelled.
+#[tokio::test]
+async fn an_approval_is_booked_as_let_go_though_a_late_try_hears_of_its_undo_first() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    shop.webhook_fault("lose", 100).await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let waiting = ada.buy("pm_card_threeDSecure2Required").await;
+    let checkout = waiting.checkout();
+    shop.fault("cancel", "timeout_after", Duration::from_secs(3)).await;
+    shop.answer_bank(redirect(&waiting), "approve").await;
+
+    let late = async {
+        eventually("the network has let it go, and nobody heard", || async {
+            (shop.payment(checkout).await.voids == 1).then_some(())
+        })
+        .await;
+        let mut conn = shop.db.acquire().await.expect("a connection");
+        let closed = AttemptState::Closed;
+        payment::decide(&mut conn, checkout.payment(), 1, closed, None).await.expect("a row")
+    };
+    let (cancelled, late) = join!(ada.cancel(checkout), late);
+
+    assert_eq!(cancelled.state(), Some("cancelled"), "{:#}", cancelled.body);
+    assert_eq!(late.state, AttemptState::Closed, "it came before the undo was over");
+    assert_eq!(shop.payment(checkout).await, LET_GO);
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
     shop.assert_lawful().await;
 }
 

@@ -106,11 +106,12 @@ async fn live(run: &Run) {
         lasted.get(lasted.len() / 2).copied().unwrap_or_default(),
         lasted.last().copied().unwrap_or_default(),
     );
-    assert!(wrong.is_empty(), "lives of seed {seed} that went wrong, as told above: {wrong:?}");
-    let lived: Vec<Lived> = lived.into_iter().map(|(life, _)| life).collect();
     if run.complete {
         world.come_to_rest().await;
     }
+    world.shop.assert_lawful().await;
+    assert!(wrong.is_empty(), "lives of seed {seed} that went wrong, as told above: {wrong:?}");
+    let lived: Vec<Lived> = lived.into_iter().map(|(life, _)| life).collect();
     world.judge(&lived, &received).await;
     eprintln!("all quiet after {:.1?}, and every law holds", begun.elapsed());
     if run.complete {

@@ -4,20 +4,25 @@
 use std::collections::BTreeMap;
 
 use domain::CheckoutId;
+use futures::TryStreamExt as _;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use store::{
     law::{self, When},
     outbox::TOPICS,
 };
-use temporalio_client::{WorkflowCountOptions, WorkflowDescribeOptions};
+use temporalio_client::{
+    UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowFetchHistoryOptions,
+    WorkflowListOptions,
+};
+use tokio::time::{sleep, timeout};
 use url::Url;
 use uuid::Uuid;
 
 use super::Shop;
 use workflows::FulfilmentWorkflow;
 
-use crate::eventually;
+use crate::{LOOK_EVERY, PATIENCE, eventually};
 
 /// What the card network's own ledger says of one payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -239,13 +244,39 @@ impl Shop {
 
     /// No checkout runs on in the engine, to itself, after its work is done.
     async fn assert_engine_is_done(&self) {
+        let rest = timeout(PATIENCE, async {
+            while !self.checkouts_in_the_engine().await.is_empty() {
+                sleep(LOOK_EVERY).await;
+            }
+        });
+        if rest.await.is_err() {
+            let running = self.checkouts_in_the_engine().await;
+            for id in &running {
+                eprintln!("{id} runs on: {:#?}", self.last_of(id).await);
+            }
+            panic!("checkouts that run in the engine after their work is done: {running:?}");
+        }
+    }
+
+    /// The ids of the checkouts that the engine lists as running.
+    async fn checkouts_in_the_engine(&self) -> Vec<String> {
         let query = "WorkflowType = 'checkout' AND ExecutionStatus = 'Running'";
-        eventually("no checkout runs in the engine", || async {
-            let running =
-                self.engine.count_workflows(query, WorkflowCountOptions::default()).await.ok()?;
-            (running.count() == 0).then_some(())
-        })
-        .await;
+        let listed = self.engine.list_workflows(query, WorkflowListOptions::default());
+        let listed: Vec<_> = listed.try_collect().await.expect("the engine's list");
+        listed.iter().map(|workflow| workflow.id().to_owned()).collect()
+    }
+
+    /// What a workflow says of itself, and how its history ends.
+    async fn last_of(&self, id: &str) -> (WorkflowExecutionStatus, Vec<String>) {
+        const EVENTS: usize = 30;
+
+        let handle = self.engine.get_workflow_handle::<UntypedWorkflow>(id.to_owned());
+        let status = handle.describe(WorkflowDescribeOptions::default()).await.expect("a status");
+        let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
+        let events = history.into_events().await.expect("a history");
+        let last = events.iter().skip(events.len().saturating_sub(EVENTS));
+        let last = last.map(|event| format!("{} {:?}", event.event_id, event.event_type()));
+        (status.status(), last.collect())
     }
 
     /// Nothing is announced that nobody could listen for.
