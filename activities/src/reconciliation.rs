@@ -4,9 +4,11 @@
 //! case. Our books are read before the provider is asked about a payment, for what is judged of ours can
 //! never change again; see `domain::reconciliation`.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use ::payments::{Doubt, Error as ProviderError, Intent, IntentId, IntentStatus, Stripe, Whose};
+use ::payments::{
+    Doubt, Error as ProviderError, Intent, IntentId, IntentStatus, ListedRefund, Stripe, Whose,
+};
 use domain::{
     CheckoutId, Difference, Money, PaymentId,
     reconciliation::{Booked, Held, Verdict, judge},
@@ -17,7 +19,7 @@ use store::{
     case::{self, Finding},
     inventory::{self, Inventory, Level, Part, Places, Recounted, Resolution},
     payment::{self, Resummed},
-    reconciliation::{self, Fate, Taken},
+    reconciliation::{self, Fate, PaidBack, Taken},
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -50,13 +52,13 @@ impl Reconciler {
         Self { pool, stock, payments, provider }
     }
 
-    /// A page of the provider's list, and our books of the time that it spans.
+    /// A page of the provider's payments, and of the time that it spans our books and the provider's refunds.
     async fn compare_page(&self, input: PageInput) -> Result<PageOutcome, Trouble> {
         let after = input.after.as_deref().map(intent_id).transpose()?;
-        let page = self.provider.list(input.from_unix_s, input.to_unix_s, after.as_ref()).await?;
+        let page = self.provider.list(input.from_unix_s..input.to_unix_s, after.as_ref()).await?;
         let mut tally = Tally::default();
         let mut listed: Vec<(PaymentId, String)> = Vec::new();
-        for entry in &page.intents {
+        for entry in &page.items {
             tally.looked_at += 1;
             match &entry.whose {
                 Whose::Ours(intent) => listed.push((intent.charge.payment, entry.id.to_string())),
@@ -68,8 +70,8 @@ impl Reconciler {
                 Whose::Foreign => {}
             }
         }
-        let next_after = page.next_after().map(ToString::to_string);
-        let reached = match page.intents.last() {
+        let next_after = page.next_after().map(|last| last.id.to_string());
+        let reached = match page.items.last() {
             Some(last) if next_after.is_some() => last.created_unix_s,
             _ => input.from_unix_s,
         };
@@ -77,7 +79,7 @@ impl Reconciler {
             let mut conn = self.pool.acquire().await?;
             reconciliation::booked(&mut conn, &listed).await?
         };
-        let ours = page.intents.iter().filter_map(|entry| match &entry.whose {
+        let ours = page.items.iter().filter_map(|entry| match &entry.whose {
             Whose::Ours(intent) => Some(intent),
             Whose::Odd { .. } | Whose::Foreign => None,
         });
@@ -85,8 +87,9 @@ impl Reconciler {
             tally = tally.and(self.compare_listed(intent, booked.as_ref()).await?);
         }
         let here = |taken: &Taken| listed.iter().any(|(_, id)| *id == taken.provider_ref);
-        let time = (reached, input.compared_to_unix_s);
-        tally = tally.and(self.compare_taken(time, here).await?);
+        let time = reached..input.compared_to_unix_s;
+        tally = tally.and(self.compare_taken(time.clone(), here).await?);
+        tally = tally.and(self.compare_refunds(time).await?);
         Ok(PageOutcome { tally, next_after, compared_to_unix_s: reached })
     }
 
@@ -109,7 +112,7 @@ impl Reconciler {
     /// What our books say was taken in a time, and the list did not show.
     async fn compare_taken(
         &self,
-        (from_unix_s, to_unix_s): (i64, i64),
+        started_unix_s: Range<i64>,
         listed: impl Fn(&Taken) -> bool,
     ) -> Result<Tally, Trouble> {
         let mut tally = Tally::default();
@@ -117,7 +120,7 @@ impl Reconciler {
         loop {
             let taken = {
                 let mut conn = self.pool.acquire().await?;
-                reconciliation::taken(&mut conn, from_unix_s, to_unix_s, after, ROWS).await?
+                reconciliation::taken(&mut conn, &started_unix_s, after, ROWS).await?
             };
             for row in taken.iter().filter(|row| !listed(row)) {
                 tally.looked_at += 1;
@@ -132,6 +135,36 @@ impl Reconciler {
             match taken.last() {
                 Some(last) if taken.len() >= ROWS as usize => after = Some(last.payment_id),
                 _ => return Ok(tally),
+            }
+        }
+    }
+
+    /// What the provider says was paid back in a time, and our books do not.
+    async fn compare_refunds(&self, created_unix_s: Range<i64>) -> Result<Tally, Trouble> {
+        let mut tally = Tally::default();
+        let mut after = None;
+        loop {
+            let page = self.provider.list_refunds(created_unix_s.clone(), after.as_ref()).await?;
+            tally.looked_at += page.items.len() as u64;
+            let paid_back: Vec<PaidBack> = page.items.iter().filter_map(paid_back).collect();
+            let unrecorded = {
+                let mut conn = self.pool.acquire().await?;
+                reconciliation::unrecorded(&mut conn, &paid_back).await?
+            };
+            for refund in &page.items {
+                let Some(payment_id) = unrecorded.get(refund.id.as_str()) else { continue };
+                let facts = json!({
+                    "refund": refund.id.as_str(),
+                    "intent": refund.intent.as_ref().map(IntentId::as_str),
+                    "amount_minor": refund.amount_minor,
+                    "currency": refund.currency,
+                });
+                let stray = about(Difference::UnrecordedRefund, *payment_id, facts);
+                tally = tally.and(self.open(stray).await?);
+            }
+            match page.next_after() {
+                Some(last) => after = Some(last.id.clone()),
+                None => return Ok(tally),
             }
         }
     }
@@ -199,21 +232,33 @@ impl Reconciler {
         Ok(self.open(about(Difference::OrderWithoutCharge, payment_id, facts)).await?)
     }
 
-    /// Every hold, in every database of the stock.
-    async fn compare_holds(&self) -> Result<Tally, store::Error> {
+    /// The same in every database of the stock. One of several that is down is left for the next time.
+    async fn in_each_part<F>(
+        &self,
+        what: &str,
+        compare: impl Fn(Part) -> F,
+    ) -> Result<Tally, store::Error>
+    where
+        F: Future<Output = Result<Tally, store::Error>>,
+    {
         let mut tally = Tally::default();
         for part in self.stock.shards().parts() {
-            match self.compare_holds_of(part).await {
+            match compare(part).await {
                 Ok(found) => tally = tally.and(found),
                 Err(error) if error.transient() && part.of_several() => {
                     let error = failure::chain(&error);
-                    tracing::warn!(error, "the holds in {} cannot be looked at now", part.name());
+                    tracing::warn!(error, "the {what} of {} cannot be looked at now", part.name());
                     tally.left += 1;
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(tally)
+    }
+
+    /// Every hold.
+    async fn compare_holds(&self) -> Result<Tally, store::Error> {
+        self.in_each_part("holds", |part| self.compare_holds_of(part)).await
     }
 
     async fn compare_holds_of(&self, part: Part) -> Result<Tally, store::Error> {
@@ -270,22 +315,7 @@ impl Reconciler {
 
     /// Every counter, beside its ledgers.
     async fn compare_counters(&self) -> Result<Tally, store::Error> {
-        let mut tally = Tally::default();
-        for part in self.stock.shards().parts() {
-            match self.recount_part(part).await {
-                Ok(found) => tally = tally.and(found),
-                Err(error) if error.transient() && part.of_several() => {
-                    let error = failure::chain(&error);
-                    tracing::warn!(
-                        error,
-                        "the counters of {} cannot be looked at now",
-                        part.name()
-                    );
-                    tally.left += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let mut tally = self.in_each_part("counters", |part| self.recount_part(part)).await?;
         let suspects = payment::missummed(&mut *self.pool.acquire().await?).await?;
         for payment_id in suspects {
             tally.looked_at += 1;
@@ -365,6 +395,16 @@ impl Reconciler {
         tell(&finding, "mended");
         Ok(Tally { mended: 1, ..Tally::default() })
     }
+}
+
+/// Nothing where no money went, or where it is not one of our intents.
+fn paid_back(refund: &ListedRefund) -> Option<PaidBack> {
+    let intent = refund.intent.as_ref().filter(|_| !refund.undone)?;
+    Some(PaidBack {
+        intent: intent.to_string(),
+        refund: refund.id.to_string(),
+        named: refund.reference.as_deref().and_then(|name| name.parse().ok()),
+    })
 }
 
 fn held(intent: &Intent) -> Held {

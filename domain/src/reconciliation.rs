@@ -20,6 +20,8 @@ pub enum Difference {
     OpenAuthorization,
     /// The provider took another amount for an order than it cost.
     AmountMismatch,
+    /// The provider paid back some of what an order cost, and nobody here asked for it.
+    UnrecordedRefund,
     /// The provider has something by our name that we never make.
     OddIntent,
     /// Stock is held for a checkout that is over, or that there is not.
@@ -29,11 +31,12 @@ pub enum Difference {
 }
 
 impl Difference {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::ChargeWithoutOrder,
         Self::OrderWithoutCharge,
         Self::OpenAuthorization,
         Self::AmountMismatch,
+        Self::UnrecordedRefund,
         Self::OddIntent,
         Self::OrphanHold,
         Self::CounterMismatch,
@@ -46,6 +49,7 @@ impl Difference {
             Self::OrderWithoutCharge => "order_without_charge",
             Self::OpenAuthorization => "open_authorization",
             Self::AmountMismatch => "amount_mismatch",
+            Self::UnrecordedRefund => "unrecorded_refund",
             Self::OddIntent => "odd_intent",
             Self::OrphanHold => "orphan_hold",
             Self::CounterMismatch => "counter_mismatch",

@@ -40,7 +40,7 @@ pub use self::{
     error::{Doubt, Error},
     id::{EventId, IntentId, InvalidEventId, InvalidIntentId, InvalidRefundId, RefundId},
     intent::{Charge, Intent, IntentStatus},
-    list::{Listed, Page, Whose},
+    list::{Listed, ListedRefund, Page, Whose},
     refund::{Refund, RefundStatus},
     settle_refund::RefundOutcome,
 };
@@ -64,9 +64,9 @@ pub const INTENTS_FOUND_MAX: usize = 20;
 /// The most intents on one page of [`Stripe::list`]. Strangers may be large, and all must fit into
 /// [`ANSWER_BYTES_MAX`].
 pub const INTENT_PAGE: usize = 20;
-/// The most refunds on one page of an intent's.
+/// The most refunds on one page.
 pub const REFUND_PAGE: usize = 100;
-/// The most such pages that are read. An intent with more was not paid back by us.
+/// The most pages of one intent's refunds that are read. An intent with more was not paid back by us.
 pub const REFUND_PAGES_MAX: usize = 5;
 /// The most keys that one refund goes through. Each was used up by a stored failure of the provider.
 pub const REFUND_KEYS_MAX: u32 = 4;

@@ -12,7 +12,8 @@ use crate::{
     wire,
 };
 
-const REFUNDS: &str = "v1/refunds";
+/// Where refunds are.
+pub(crate) const REFUNDS: &str = "v1/refunds";
 
 /// Money on its way back to the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl Stripe {
         id: &IntentId,
         within: Option<Duration>,
     ) -> Result<Vec<Refund>, Error> {
-        const CALL: &str = "list refunds";
+        const CALL: &str = "list refunds of an intent";
         let mut refunds: Vec<Refund> = Vec::new();
         for _ in 0..REFUND_PAGES_MAX {
             let mut query =

@@ -7,14 +7,14 @@ use domain::{Money, PaymentId};
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use crate::{Charge, Intent, IntentStatus};
+use crate::{Charge, Intent, IntentStatus, Page};
 
 mod list;
 mod refund;
 
 pub(crate) use self::{
     list::listed,
-    refund::{refund, refunds},
+    refund::{listed_refunds, refund, refunds},
 };
 
 /// The longest code of a refusal that is passed on.
@@ -22,12 +22,6 @@ const CODE_CHARS_MAX: usize = 64;
 
 /// Why an answer cannot be understood. It may quote the answer, so it is scrubbed before it is shown.
 pub(crate) struct Unreadable(pub(crate) String);
-
-/// A part of a list.
-pub(crate) struct Page<T> {
-    pub(crate) items: Vec<T>,
-    pub(crate) has_more: bool,
-}
 
 impl Unreadable {
     fn because(reason: impl fmt::Display) -> Self {

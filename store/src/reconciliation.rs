@@ -1,7 +1,9 @@
 //! What our books say to somebody who holds them against others', many rows at a time.
 
+use std::{collections::HashMap, ops::Range};
+
 use domain::{
-    CheckoutId, PaymentId,
+    CheckoutId, PaymentId, RefundId,
     reconciliation::{Booked, Noted},
 };
 use sqlx::PgConnection;
@@ -30,6 +32,17 @@ pub struct Taken {
     pub payment_id: PaymentId,
     /// By which of the provider's intents.
     pub provider_ref: String,
+}
+
+/// Money that the provider paid back, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidBack {
+    /// The intent that it came from.
+    pub intent: String,
+    /// The refund.
+    pub refund: String,
+    /// Which of our refunds it says it is.
+    pub named: Option<RefundId>,
 }
 
 /// What is written down of payments, each beside one of the provider's ids; `None` for one that is not
@@ -87,12 +100,11 @@ pub async fn booked(
     Ok(booked)
 }
 
-/// The payments of sold orders whose attempts were begun in a time, in seconds since 1970, the end left
-/// out: by their id, the first after one, or of all.
+/// The payments of sold orders whose attempts were begun in a time, in seconds since 1970: by their id, the
+/// first after one, or of all.
 pub async fn taken(
     conn: &mut PgConnection,
-    from_unix_s: i64,
-    to_unix_s: i64,
+    started_unix_s: &Range<i64>,
     after: Option<PaymentId>,
     limit: u32,
 ) -> Result<Vec<Taken>, Error> {
@@ -106,8 +118,8 @@ pub async fn taken(
             AND a.payment_id > $3
         ORDER BY a.payment_id LIMIT $4
         "#,
-        from_unix_s,
-        to_unix_s,
+        started_unix_s.start,
+        started_unix_s.end,
         after.map_or(Uuid::nil(), PaymentId::uuid),
         i64::from(limit),
     )
@@ -117,6 +129,37 @@ pub async fn taken(
         .into_iter()
         .map(|row| Taken { payment_id: row.payment_id.into(), provider_ref: row.provider_ref })
         .collect())
+}
+
+/// Those refunds of what paid for a sold order that are not written down, and that no refund asked for here
+/// is about to be: whose payment each is of, by the provider's id.
+pub async fn unrecorded(
+    conn: &mut PgConnection,
+    paid_back: &[PaidBack],
+) -> Result<HashMap<String, PaymentId>, Error> {
+    let intents: Vec<String> = paid_back.iter().map(|refund| refund.intent.clone()).collect();
+    let refunds: Vec<String> = paid_back.iter().map(|refund| refund.refund.clone()).collect();
+    let named: Vec<Uuid> =
+        paid_back.iter().map(|refund| refund.named.map_or(Uuid::nil(), RefundId::uuid)).collect();
+    let rows = sqlx::query!(
+        r#"
+        SELECT a.payment_id, b.refund AS "refund!"
+        FROM unnest($1::text[], $2::text[], $3::uuid[]) AS b (intent, refund, named)
+            JOIN payment_attempt a ON a.provider_ref = b.intent AND a.state = 'captured'
+            JOIN customer_order o ON o.id = a.payment_id
+        WHERE o.state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded')
+            AND NOT EXISTS (
+                SELECT FROM refund r
+                WHERE r.provider_ref = b.refund OR (r.id = b.named AND r.state = 'requested')
+            )
+        "#,
+        &intents,
+        &refunds,
+        &named,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.refund, row.payment_id.into())).collect())
 }
 
 /// Those of the checkouts that have been over for so long, or that there are not, and what became of them.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{CheckoutId, StockLine};
+use domain::{CheckoutId, RefundId, StockLine};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::{inventory::Inventory, law, law::When};
@@ -40,7 +40,7 @@ async fn in_a_shop_whose_books_agree_there_is_nothing_to_reconcile() {
     let tally = reconcile(&shop, HOUR).await;
 
     assert_eq!((tally.mended, tally.opened, tally.left), (0, 0, 0), "{tally:?}");
-    assert_eq!((tally.looked_at, tally.under_way), (4, 1), "three payments and a hold: {tally:?}");
+    assert_eq!((tally.looked_at, tally.under_way), (5, 1), "payments, a refund, a hold: {tally:?}");
     assert_eq!(shop.contents().await, before);
     waiting.cancel(waiting_for).await;
     shop.assert_lawful().await;
@@ -75,6 +75,8 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
     let intent = late_intent(&shop, stranger).await;
     capture(&shop, &intent).await;
     let odd = odd_intent(&shop, mispriced).await;
+    let by_hand = buy(&shop, "pm_card_visa").await;
+    refund_by_hand(&shop, by_hand, 500, &[]).await;
     let miscount =
         sqlx::query("UPDATE inventory SET available = available + 3, received = received + 3");
     miscount.execute(&shop.db).await.expect("an update");
@@ -83,7 +85,7 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
     let after = shop.contents().await;
     let second = reconcile(&shop, HOUR).await;
 
-    assert_eq!((first.mended, first.opened, first.left), (7, 5, 0), "{first:?}");
+    assert_eq!((first.mended, first.opened, first.left), (7, 6, 0), "{first:?}");
     assert_eq!((second.mended, second.opened, second.left), (0, 0, 0), "{second:?}");
     assert_eq!(shop.contents().await, after, "a second run changes nothing");
     let ada = shop.operator("ada").await;
@@ -109,17 +111,47 @@ async fn every_kind_of_drift_is_found_the_safe_ones_are_mended_and_a_second_run_
             ("charge_without_order", stranger.payment().to_string()),
             ("odd_intent", odd.payment().to_string()),
             ("order_without_charge", uncharged.payment().to_string()),
+            ("unrecorded_refund", by_hand.payment().to_string()),
         ])
     );
     assert_eq!(shop.payment(charged).await, PAID_BACK);
     assert_eq!(shop.payment(authorized).await, LET_GO);
     assert_eq!(shop.payment(unheard).await, LET_GO);
     assert_eq!(shop.payment(stranger).await.refunds, 0, "what is not ours is not touched");
-    assert_eq!(shop.counters("MUG-1").await, (36, 0, 4));
+    assert_eq!(shop.counters("MUG-1").await, (35, 0, 5));
     assert_eq!(shop.hold_state(unknown).await.as_deref(), Some("released"));
     set(&shop, "UPDATE payment SET amount_minor = 1299 WHERE id = $1", mispriced).await;
     let audit = law::audit(&shop.db, &shop.shards, When::Quiet).await.expect("an audit");
     assert!(audit.breaches.is_empty(), "{:#?}", audit.breaches);
+}
+
+/// What is being made here is not written down yet, and what was called off paid nothing back.
+#[tokio::test]
+async fn of_refunds_only_those_that_nobody_here_asked_for_are_a_case() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 10, 1299).await;
+    let ada = shop.operator("ada").await;
+    let ours = buy(&shop, "pm_card_visa").await;
+    refund(&ada, ours, 500).await;
+    let unheard = buy(&shop, "pm_card_visa").await;
+    refund(&ada, unheard, 500).await;
+    forget_refund(&shop, unheard).await;
+    let failed = buy(&shop, "pm_card_refundFail").await;
+    let made = refund_by_hand(&shop, failed, 500, &[]).await;
+    shop.settle_refund(&made, "failed").await;
+    let misnamed = buy(&shop, "pm_card_visa").await;
+    refund(&ada, misnamed, 500).await;
+    let nobodys = RefundId::from(Uuid::new_v4()).to_string();
+    refund_by_hand(&shop, misnamed, 300, &[("metadata[reference]", &nobodys)]).await;
+
+    let tally = reconcile(&shop, HOUR).await;
+
+    assert_eq!((tally.mended, tally.opened, tally.left), (0, 1, 0), "{tally:?}");
+    let stray = ("unrecorded_refund", misnamed.payment().to_string());
+    assert_eq!(cases(&ada, "open").await, sorted([stray]));
+    let rest = refund_as(&ada, misnamed, 799, "the-rest").await;
+    assert_eq!(rest.state(), Some("refused"), "{:#}", rest.body);
+    assert_eq!(shop.payment(misnamed).await.refunds, 2);
 }
 
 #[tokio::test]
@@ -325,13 +357,40 @@ pub(crate) async fn called_off(shop: &Shop) -> CheckoutId {
 }
 
 async fn refund(operator: &Customer, sold: CheckoutId, minor: i64) -> Answer {
+    refund_as(operator, sold, minor, "one").await
+}
+
+async fn refund_as(operator: &Customer, sold: CheckoutId, minor: i64, reference: &str) -> Answer {
     let path = format!("/v1/admin/orders/{}/refunds", sold.order());
     let body = json!({
-        "amount": { "minor": minor, "currency": "EUR" }, "reason": "damaged", "reference": "one",
+        "amount": { "minor": minor, "currency": "EUR" }, "reason": "damaged", "reference": reference,
     });
     let made = operator.send(Method::POST, &path, &[], Some(body)).await;
     assert!(made.status.is_success(), "{:#}", made.body);
     made
+}
+
+/// As if nobody had heard yet that it was made.
+async fn forget_refund(shop: &Shop, sold: CheckoutId) {
+    set(
+        shop,
+        "UPDATE refund SET state = 'requested', provider_ref = NULL, decided_at = NULL WHERE payment_id = $1",
+        sold,
+    )
+    .await;
+}
+
+/// Pays back behind the shop's back; the card network's id of it.
+async fn refund_by_hand(
+    shop: &Shop,
+    sold: CheckoutId,
+    minor: i64,
+    more: &[(&str, &str)],
+) -> String {
+    let (intent, amount) = (shop.intent(sold).await, minor.to_string());
+    let form = [&[("payment_intent", &*intent), ("amount", &amount)], more].concat();
+    let made = shop.ask_network("refunds", &form).await;
+    made["id"].as_str().expect("an id").to_owned()
 }
 
 async fn capture(shop: &Shop, intent: &str) {

@@ -23,8 +23,8 @@ use crate::{
 pub(super) struct CaseBody {
     #[schema(value_type = String, example = "case_01h455vb4pex5vsknk084sn02q")]
     id: CaseId,
-    /// `charge_without_order`, `order_without_charge`, `open_authorization`, `amount_mismatch`, `odd_intent`,
-    /// `orphan_hold` or `counter_mismatch`.
+    /// `charge_without_order`, `order_without_charge`, `open_authorization`, `amount_mismatch`,
+    /// `unrecorded_refund`, `odd_intent`, `orphan_hold` or `counter_mismatch`.
     #[schema(example = "order_without_charge")]
     difference: &'static str,
     /// What differed: a payment, a checkout whose stock was held, or a SKU.

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Page, RawIntent, Unreadable, expect_object, page};
-use crate::{Intent, Listed, Whose};
+use super::{RawIntent, Unreadable, expect_object, page};
+use crate::{Intent, Listed, Page, Whose};
 
 /// Any intent, of which nothing is known yet.
 #[derive(Deserialize)]

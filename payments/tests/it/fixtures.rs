@@ -115,7 +115,7 @@ pub(crate) fn decline_with(intent: &Value) -> Value {
 
 pub(crate) fn refund(status: &str) -> Value {
     json!({
-        "id": "re_1", "object": "refund", "amount": 1999, "currency": "eur",
+        "id": "re_1", "object": "refund", "amount": 1999, "currency": "eur", "created": 1_700_000_000,
         "payment_intent": INTENT, "status": status,
     })
 }

@@ -106,6 +106,18 @@ pub(super) fn all() -> Vec<Check> {
             Localstripe: "its list cannot be asked for a time, and has the oldest first",
         ),
         check!(
+            the_refunds_of_a_time_are_listed,
+            [
+                created(),
+                authorized(),
+                captured(),
+                refunds(&[]),
+                ok(&part("re_1", "r1", 500)),
+                refunds(&[part("re_1", "r1", 500)]),
+            ],
+            Localstripe: "its list cannot be asked for a time",
+        ),
+        check!(
             a_customer_who_passes_is_approved,
             [created(), ok(&action_required(PAGE)), authorized()],
         ),
@@ -244,9 +256,18 @@ async fn the_intents_of_a_payment_are_found(world: World) {
 
 async fn the_intents_of_a_time_are_listed(world: World) {
     let intent = world.created("pm_card_visa").await;
-    let page = world.stripe.list(0, now_unix_s() + 60, None).await.expect("a page");
-    let [listed] = &page.intents[..] else { panic!("{page:?}") };
+    let page = world.stripe.list(0..now_unix_s() + 60, None).await.expect("a page");
+    let [listed] = &page.items[..] else { panic!("{page:?}") };
     assert_eq!((&listed.whose, page.has_more), (&Whose::Ours(intent), false));
+}
+
+async fn the_refunds_of_a_time_are_listed(world: World) {
+    let Intent { id, .. } = world.captured().await;
+    let made = made(&world, &id, 500, "r1").await;
+    let page = world.stripe.list_refunds(0..now_unix_s() + 60, None).await.expect("a page");
+    let [listed] = &page.items[..] else { panic!("{page:?}") };
+    assert_eq!((&listed.id, &listed.intent, listed.amount_minor), (&made, &Some(id), 500));
+    assert_eq!((listed.reference.as_deref(), listed.undone), (Some("r1"), false));
 }
 
 async fn a_customer_who_passes_is_approved(world: World) {
