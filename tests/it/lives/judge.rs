@@ -7,9 +7,7 @@ use std::{
 };
 
 use domain::{CheckoutId, RefundId};
-use futures::TryStreamExt as _;
 use serde_json::Value;
-use temporalio_client::WorkflowListOptions;
 use tests::within;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -311,12 +309,19 @@ impl World {
         let awaited: BTreeSet<String> = orders.chain(refunds).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let running = self.running().await;
-            if running == awaited {
+            let listed = self.listed_as_running().await;
+            let (mut idle, mut missing) = (Vec::new(), Vec::new());
+            for id in listed.symmetric_difference(&awaited) {
+                match (self.shop.runs(id).await, awaited.contains(id)) {
+                    (true, false) => idle.push(id),
+                    (false, true) => missing.push(id),
+                    // The list is behind.
+                    (true, true) | (false, false) => {}
+                }
+            }
+            if idle.is_empty() && missing.is_empty() {
                 return;
             }
-            let (idle, missing): (Vec<_>, Vec<_>) =
-                (running.difference(&awaited).collect(), awaited.difference(&running).collect());
             assert!(
                 Instant::now() < deadline,
                 "workflows run on for nothing: {idle:#?}; should run: {missing:#?}"
@@ -325,15 +330,9 @@ impl World {
         }
     }
 
-    /// Every workflow that runs, but for the one that sweeps.
-    async fn running(&self) -> BTreeSet<String> {
-        let query = "ExecutionStatus = 'Running'";
-        let listed = self.shop.engine.list_workflows(query, WorkflowListOptions::default());
-        let listed: Vec<_> = listed.try_collect().await.expect("the engine's list");
-        listed
-            .iter()
-            .filter(|workflow| workflow.workflow_type() != SWEEPER)
-            .map(|workflow| workflow.id().to_owned())
-            .collect()
+    /// Every workflow that the engine's list shows running, but for the one that sweeps.
+    async fn listed_as_running(&self) -> BTreeSet<String> {
+        let kind = format!("WorkflowType != '{SWEEPER}'");
+        self.shop.listed_as_running(&kind).await.into_iter().collect()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::CheckoutId;
-use futures::TryStreamExt as _;
+use futures::{TryStreamExt as _, future::join_all};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use store::{
@@ -13,7 +13,7 @@ use store::{
 };
 use temporalio_client::{
     UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowFetchHistoryOptions,
-    WorkflowListOptions,
+    WorkflowListOptions, errors::WorkflowInteractionError,
 };
 use tokio::time::{sleep, timeout};
 use url::Url;
@@ -254,29 +254,46 @@ impl Shop {
             for id in &running {
                 eprintln!("{id} runs on: {:#?}", self.last_of(id).await);
             }
-            panic!("checkouts that run in the engine after their work is done: {running:?}");
+            assert!(running.is_empty(), "checkouts run in the engine after their work is done");
         }
     }
 
-    /// The ids of the checkouts that the engine lists as running.
+    /// The ids of the checkouts that run in the engine.
     async fn checkouts_in_the_engine(&self) -> Vec<String> {
-        let query = "WorkflowType = 'checkout' AND ExecutionStatus = 'Running'";
+        let listed = self.listed_as_running("WorkflowType = 'checkout'").await;
+        let asked = listed.into_iter().map(async |id| self.runs(&id).await.then_some(id));
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// The ids of the workflows of a kind that the engine's list shows running. It is behind, and may stay
+    /// so for good: what a workflow said of itself just before it closed may be written there after that.
+    /// Whether one runs, it has to be asked itself.
+    pub async fn listed_as_running(&self, kind: &str) -> Vec<String> {
+        let query = format!("{kind} AND ExecutionStatus = 'Running'");
         let listed = self.engine.list_workflows(query, WorkflowListOptions::default());
         let listed: Vec<_> = listed.try_collect().await.expect("the engine's list");
         listed.iter().map(|workflow| workflow.id().to_owned()).collect()
     }
 
-    /// What a workflow says of itself, and how its history ends.
-    async fn last_of(&self, id: &str) -> (WorkflowExecutionStatus, Vec<String>) {
+    /// Whether there is such a workflow and it runs, in the engine's own words about it.
+    pub async fn runs(&self, id: &str) -> bool {
+        let handle = self.engine.get_workflow_handle::<UntypedWorkflow>(id.to_owned());
+        match handle.describe(WorkflowDescribeOptions::default()).await {
+            Ok(described) => described.status() == WorkflowExecutionStatus::Running,
+            Err(WorkflowInteractionError::NotFound(_)) => false,
+            Err(error) => panic!("{id} cannot be looked at: {error}"),
+        }
+    }
+
+    /// How the history of a workflow ends.
+    async fn last_of(&self, id: &str) -> Vec<String> {
         const EVENTS: usize = 30;
 
         let handle = self.engine.get_workflow_handle::<UntypedWorkflow>(id.to_owned());
-        let status = handle.describe(WorkflowDescribeOptions::default()).await.expect("a status");
         let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
         let events = history.into_events().await.expect("a history");
         let last = events.iter().skip(events.len().saturating_sub(EVENTS));
-        let last = last.map(|event| format!("{} {:?}", event.event_id, event.event_type()));
-        (status.status(), last.collect())
+        last.map(|event| format!("{} {:?}", event.event_id, event.event_type())).collect()
     }
 
     /// Nothing is announced that nobody could listen for.
