@@ -181,6 +181,9 @@ impl Payments {
         };
         let mut tx = self.pool.begin().await?;
         let row = payment::decide(&mut tx, payment_id, attempt, state, decline_code).await?;
+        if let AuthorizeOutcome::ActionRequired { url } = &outcome {
+            payment::note_redirect(&mut tx, payment_id, attempt, url).await?;
+        }
         tx.commit().await?;
         Ok(if row.state == AttemptState::Closed { AuthorizeOutcome::Closed } else { outcome })
     }

@@ -11,15 +11,15 @@ use std::{
     time::Duration,
 };
 
-use domain::{CheckoutId, OrderId, PaymentMethod};
+use domain::{CheckoutId, CheckoutState, OrderId, PaymentMethod};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, RetryOptions,
-    RpcOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowHandle,
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowStartOptions,
-    WorkflowStartUpdateOptions, WorkflowUpdateWithStartOptions,
+    RpcOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowExecutionStatus,
+    WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions,
+    WorkflowStartOptions, WorkflowStartUpdateOptions, WorkflowUpdateWithStartOptions,
     envconfig::LoadClientConfigProfileOptions,
     errors::{
-        WorkflowInteractionError, WorkflowQueryError, WorkflowStartError, WorkflowUpdateError,
+        WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError,
         WorkflowUpdateWithStartError,
     },
 };
@@ -48,6 +48,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// wait for it together.
 const AWAIT_OUTCOME: &str = "await-outcome";
 const CANCEL: &str = "cancel";
+const STANDING: &str = "asking where a checkout stands";
 
 /// How starting a checkout went.
 pub(crate) enum Started {
@@ -67,6 +68,17 @@ pub(crate) enum Told {
     Ongoing,
     /// The checkout is in no state for it, or over.
     Refused,
+}
+
+/// What the engine knows of where a checkout stands.
+pub(crate) enum Standing {
+    /// There is no such workflow.
+    Unknown,
+    /// It runs. The state that it last published, which is not every one: those in which it waits for
+    /// somebody.
+    UnderWay(Option<CheckoutState>),
+    /// It has closed, and this was its last word.
+    Over(Box<CheckoutStatus>),
 }
 
 /// A connection to the engine that may come up after the process does.
@@ -144,19 +156,37 @@ impl Engine {
         }
     }
 
-    /// Where the checkout stands, as its workflow says; `None` if the engine knows no such workflow.
-    pub(crate) async fn status(
-        &self,
-        checkout_id: CheckoutId,
-    ) -> Result<Option<CheckoutStatus>, Error> {
-        let handle = self.handle(checkout_id)?;
-        let options = WorkflowQueryOptions::builder().rpc_options(within(QUERY_TIMEOUT)).build();
-        match timeout(QUERY_TIMEOUT, handle.query(CheckoutWorkflow::status, (), options)).await {
-            Ok(Ok(status)) => Ok(Some(status)),
-            Ok(Err(WorkflowQueryError::NotFound(_))) => Ok(None),
-            Ok(Err(error)) => Err(unavailable("asking a checkout where it stands", error)),
-            Err(_) => Err(late("asking a checkout where it stands")),
-        }
+    /// What the engine knows of where the checkout stands.
+    ///
+    /// It tells this by itself while the workflow runs. A query of the workflow would not do then: a worker
+    /// answers one with all events that there are by then, and what it keeps of the workflow has then run
+    /// ahead of the task that brings them.
+    pub(crate) async fn standing(&self, checkout_id: CheckoutId) -> Result<Standing, Error> {
+        let asked = async {
+            let handle = self.handle(checkout_id)?;
+            let options =
+                WorkflowDescribeOptions::builder().rpc_options(within(CALL_TIMEOUT)).build();
+            let described = match handle.describe(options).await {
+                Ok(described) => described,
+                Err(WorkflowInteractionError::NotFound(_)) => return Ok(Standing::Unknown),
+                Err(error) => return Err(unavailable(STANDING, error)),
+            };
+            if described.status() == WorkflowExecutionStatus::Running {
+                let state = described.search_attributes().get(&CheckoutStatus::STATE);
+                return Ok(Standing::UnderWay(state.and_then(|name| CheckoutState::parse(&name))));
+            }
+            // This run and no later one.
+            let mut run = handle.info().clone();
+            run.run_id = Some(described.run_id().to_owned());
+            let run = Handle::new(self.client()?.clone(), run);
+            let options =
+                WorkflowQueryOptions::builder().rpc_options(within(QUERY_TIMEOUT)).build();
+            let status = run.query(CheckoutWorkflow::status, (), options).await;
+            status
+                .map(|status| Standing::Over(Box::new(status)))
+                .map_err(|error| unavailable(STANDING, error))
+        };
+        timeout(CALL_TIMEOUT, asked).await.map_err(|_| late(STANDING))?
     }
 
     /// Hands a payment method to the checkout, and waits a little for what comes of it.

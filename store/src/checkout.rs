@@ -5,13 +5,14 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, Problem, Quantity, Sku,
+    Attempt, CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, Problem, Quantity,
+    Sku,
 };
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, payment::AttemptState};
 
 /// A checkout as it is asked for.
 #[derive(Debug, Clone)]
@@ -55,10 +56,23 @@ pub struct CheckoutRow {
     pub finished: Option<Finished>,
     /// What it sells, once it is priced.
     pub order: Option<OrderRow>,
-    /// The payment attempts begun.
-    pub attempts: u32,
-    /// How far the last of them got.
-    pub attempt_state: Option<String>,
+    /// The last payment attempt that was begun.
+    pub attempt: Option<LastAttempt>,
+    /// Whether it is barred from being sold, to be undone.
+    pub closed: bool,
+}
+
+/// A checkout's last payment attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// Which.
+    pub number: Attempt,
+    /// How far it got.
+    pub state: AttemptState,
+    /// Why the issuer declined it, if so.
+    pub decline_code: Option<String>,
+    /// Where its customer confirms it with their bank, if they were to.
+    pub redirect_url: Option<String>,
 }
 
 /// How a checkout ended.
@@ -174,11 +188,14 @@ pub async fn find(
                 ) ORDER BY l.sku)
                 FROM order_line l WHERE l.order_id = o.id
             ) AS "lines: Json<Vec<JsonLine>>",
-            a.attempt AS "attempt?", a.state AS "attempt_state?"
+            p.closed_at IS NOT NULL AS "closed!",
+            a.attempt AS "attempt?", a.state AS "attempt_state?", a.decline_code, a.redirect_url
         FROM checkout c
             LEFT JOIN customer_order o ON o.id = c.id
+            LEFT JOIN payment p ON p.id = c.id
             LEFT JOIN LATERAL (
-                SELECT attempt, state FROM payment_attempt WHERE payment_id = c.id ORDER BY attempt DESC LIMIT 1
+                SELECT attempt, state, decline_code, redirect_url FROM payment_attempt
+                WHERE payment_id = c.id ORDER BY attempt DESC LIMIT 1
             ) a ON true
         WHERE c.id = $1 AND c.customer_id = $2
         "#,
@@ -202,16 +219,23 @@ pub async fn find(
         }
         _ => None,
     };
+    let attempt = match (row.attempt, row.attempt_state) {
+        (Some(number), Some(state)) => Some(LastAttempt {
+            number: Attempt::try_from(number)
+                .map_err(|_| Error::corrupt("payment_attempt", "attempt"))?,
+            state: AttemptState::parse(&state)?,
+            decline_code: row.decline_code,
+            redirect_url: row.redirect_url,
+        }),
+        _ => None,
+    };
     Ok(Some(CheckoutRow {
         id: checkout_id,
         created_at: row.created_at,
         finished,
         order,
-        attempts: row
-            .attempt
-            .map_or(Ok(0), u32::try_from)
-            .map_err(|_| Error::corrupt("payment_attempt", "attempt"))?,
-        attempt_state: row.attempt_state,
+        attempt,
+        closed: row.closed,
     }))
 }
 

@@ -206,6 +206,27 @@ pub async fn decide(
     Ok(AttemptRow { state, decline_code: decline_code.map(str::to_owned), ..row })
 }
 
+/// Writes down where the customer of an attempt confirms it with their bank.
+pub async fn note_redirect(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    attempt: Attempt,
+    url: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        UPDATE payment_attempt SET redirect_url = $3
+        WHERE payment_id = $1 AND attempt = $2 AND redirect_url IS DISTINCT FROM $3
+        "#,
+        payment_id.uuid(),
+        i64::from(attempt),
+        url,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Closes a payment, unless its sale is final: no attempt may begin or be confirmed after this, and the
 /// sale cannot become final. Whoever wants the stock or the money back closes first, and whoever makes the
 /// sale final must find it open, so this row decides between the two. `false` if the sale is final.

@@ -176,6 +176,9 @@ async fn a_price_that_changed_is_told_to_who_named_a_total_and_charged_to_who_di
     assert_eq!(shop.counters("MUG-1").await, (5, 0, 0));
     assert_eq!(shop.order_state(refused.checkout()).await, None);
     assert_eq!(shop.payment(refused.checkout()).await, Payment::default());
+    let looked_at = ada.checkout(refused.checkout()).await;
+    assert_eq!((looked_at.status, looked_at.state()), (StatusCode::OK, Some("failed")));
+    assert_eq!(looked_at.body["problem"]["total"], refused.body["total"], "{:#}", looked_at.body);
 
     let agreed = json!({ "minor": 3000, "currency": "EUR" });
     let bought = ada.start("new", json!({ "expected_total": agreed, "payment": payment })).await;

@@ -1,6 +1,7 @@
 //! Every test of the whole shop, in one binary: it links once.
 
 mod admin;
+mod asking;
 mod buying;
 mod carriers;
 mod cart;

@@ -54,9 +54,9 @@ const PATHS: [&str; 25] = [
     "undone_on_slow_path",
 ];
 
-#[tokio::test]
-async fn every_recorded_history_replays() {
-    let replayer = WorkflowReplayer::new(
+/// Tells whether today's workflows agree with a history.
+pub(crate) fn replayer() -> WorkflowReplayer {
+    WorkflowReplayer::new(
         WorkflowReplayerOptions::new()
             .register_workflow::<CheckoutWorkflow>()
             .expect("registered once")
@@ -70,7 +70,12 @@ async fn every_recorded_history_replays() {
             .expect("registered once")
             .build(),
     )
-    .expect("a replayer");
+    .expect("a replayer")
+}
+
+#[tokio::test]
+async fn every_recorded_history_replays() {
+    let replayer = replayer();
     let mut names = Vec::new();
     let mut broken = Vec::new();
     for entry in fs::read_dir(folder()).expect("recorded histories") {

@@ -160,7 +160,8 @@ impl CheckoutWorkflow {
         Ok(status)
     }
 
-    /// Where the checkout stands.
+    /// Where the checkout stands, for people with the engine's tools. The edge does not ask this of a running
+    /// checkout: a query may carry it ahead of its history.
     #[query(name = "status")]
     pub fn status(&self, _ctx: &WorkflowContextView) -> CheckoutStatus {
         self.status.clone()

@@ -1,8 +1,7 @@
 //! Checkouts: started once per key, followed, paid and called off.
 //!
-//! Two sources say where a checkout stands. Once it is over, the database does, for as long as the
-//! order is kept. Until then its workflow does; while no worker answers for that, the rows its steps
-//! left behind are the best word there is.
+//! Where a checkout stands, the rows say that its steps leave in the database, and the engine whether it
+//! waits for somebody. Whoever has just told its workflow something has its answer, which is newer.
 
 mod watch;
 
@@ -16,6 +15,7 @@ use domain::{
 use store::{
     checkout::{CheckoutRow, NewCheckout, OrderLineRow, OrderRow, Registered},
     inventory::Hold,
+    payment::AttemptState,
 };
 use workflows::{CheckoutInput, CheckoutStatus, NextAction};
 
@@ -25,7 +25,7 @@ use super::{
     request::{CheckoutRequest, IdempotencyKey},
 };
 use crate::{
-    engine::{Started, Told},
+    engine::{Standing, Started, Told},
     error::{Error, Unsold},
 };
 
@@ -102,7 +102,7 @@ impl Service {
             Registered::Same { finished: true } => {
                 let row = self.row(caller, id).await?;
                 return Ok(Asked {
-                    checkout: compose(row, None, None),
+                    checkout: compose(row, None, None, None),
                     replayed: true,
                     ongoing: false,
                 });
@@ -121,12 +121,12 @@ impl Service {
         let ongoing = matches!(started, Started::Ongoing);
         let checkout = match started {
             Started::Answered(status) if !replayed || status.state().finished() => {
-                self.shown(self.row(caller, id).await?, Some(*status)).await
+                self.answered(caller, id, *status).await?
             }
             // Its answer may be the one that was given when it first rested, long ago.
-            Started::Answered(_) | Started::Ended => self.checkout(caller, id).await?,
-            // Asking a workflow that was busy a moment ago would make this client wait longer still.
-            Started::Ongoing => self.shown(self.row(caller, id).await?, None).await,
+            Started::Answered(_) | Started::Ended | Started::Ongoing => {
+                self.checkout(caller, id).await?
+            }
         };
         Ok(Asked { checkout, replayed, ongoing })
     }
@@ -139,21 +139,35 @@ impl Service {
     ) -> Result<Checkout, Error> {
         let row = self.row(caller, id).await?;
         if row.finished.is_some() {
-            return Ok(self.shown(row, None).await);
+            return Ok(compose(row, None, None, None));
         }
-        match self.0.engine.status(id).await {
-            // The workflow was ahead of the row that was read: read what it wrote meanwhile.
-            Ok(Some(status)) if status.state().finished() || row.order.is_none() => {
-                Ok(self.shown(self.row(caller, id).await?, Some(status)).await)
-            }
-            Ok(Some(status)) => Ok(self.shown(row, Some(status)).await),
-            Ok(None) => Ok(self.shown(row, None).await),
+        let published = match self.0.engine.standing(id).await {
+            Ok(Standing::Over(status)) => return self.answered(caller, id, *status).await,
+            Ok(Standing::UnderWay(state)) => state,
+            Ok(Standing::Unknown) => None,
             // Some word is better than none.
             Err(error) => {
                 error.log();
-                Ok(self.shown(row, None).await)
+                None
             }
-        }
+        };
+        // Read after that was published, so that it is not older.
+        let row = self.row(caller, id).await?;
+        let hold = match &row.order {
+            Some(order) if row.finished.is_none() => self.hold(order).await,
+            _ => None,
+        };
+        Ok(compose(row, hold, published, None))
+    }
+
+    /// The same, given what its workflow answered.
+    async fn answered(
+        &self,
+        caller: CustomerId,
+        id: CheckoutId,
+        status: CheckoutStatus,
+    ) -> Result<Checkout, Error> {
+        Ok(compose(self.row(caller, id).await?, None, None, Some(status)))
     }
 
     /// Tries to pay, and waits a little for the outcome. A decline that leaves tries is an error, too:
@@ -170,7 +184,7 @@ impl Service {
         let key = key.map(IdempotencyKey::as_str);
         match self.0.engine.submit_payment(id, method, key, wait).await? {
             Told::Answered(status) => {
-                let checkout = self.shown(self.row(caller, id).await?, Some(*status)).await;
+                let checkout = self.answered(caller, id, *status).await?;
                 match (&checkout.problem, checkout.state) {
                     (Some(Problem::PaymentDeclined { .. }), CheckoutState::AwaitingPayment) => {
                         Err(checkout.into_unsold())
@@ -193,7 +207,7 @@ impl Service {
         self.unfinished(caller, id).await?;
         match self.0.engine.cancel(id, wait).await? {
             Told::Answered(status) => {
-                let checkout = self.shown(self.row(caller, id).await?, Some(*status)).await;
+                let checkout = self.answered(caller, id, *status).await?;
                 // It came too late, though it was let in.
                 if checkout.state == CheckoutState::Completed {
                     return Err(Error::InvalidState { state: checkout.state, checkout_id: id });
@@ -228,16 +242,6 @@ impl Service {
             shipping_address: &address,
         };
         Ok(store::checkout::register(&mut *self.connection().await?, new).await?)
-    }
-
-    /// What the customer sees, given the row and, unless it is over or nobody answers, what the workflow
-    /// says. The stock is asked only where nobody else has a word.
-    async fn shown(&self, row: CheckoutRow, status: Option<CheckoutStatus>) -> Checkout {
-        let hold = match &row.order {
-            Some(order) if row.finished.is_none() && status.is_none() => self.hold(order).await,
-            _ => None,
-        };
-        compose(row, hold, status)
     }
 
     async fn hold(&self, order: &OrderRow) -> Option<Hold> {
@@ -315,20 +319,36 @@ impl Checkout {
     }
 }
 
-fn compose(row: CheckoutRow, hold: Option<Hold>, status: Option<CheckoutStatus>) -> Checkout {
-    let coarse = coarse_state(&row, hold);
-    let held_until = hold.filter(|hold| hold.held).map(|hold| hold.expires_at);
+/// What the customer sees, given the rows and what the engine or the workflow says.
+fn compose(
+    row: CheckoutRow,
+    hold: Option<Hold>,
+    published: Option<CheckoutState>,
+    status: Option<CheckoutStatus>,
+) -> Checkout {
+    let stage = stage(&row, hold, published);
+    let attempt = row.attempt.as_ref();
+    let declined = attempt.filter(|attempt| attempt.state == AttemptState::Declined);
+    let declined = declined.and_then(|attempt| attempt.decline_code.clone());
     let mut checkout = Checkout {
         id: row.id,
-        state: coarse,
+        state: match published {
+            Some(CheckoutState::NeedsAttention) if row.finished.is_none() => {
+                CheckoutState::NeedsAttention
+            }
+            _ => stage,
+        },
         order_id: row.order.as_ref().map(|order| order.id),
         total: row.order.as_ref().map(|order| order.total),
+        expires_at: hold.filter(|hold| hold.held).map(|hold| hold.expires_at),
+        next_action: match (stage, attempt.and_then(|attempt| attempt.redirect_url.clone())) {
+            (CheckoutState::AwaitingPayment, _) => Some(NextAction::SubmitPayment),
+            (CheckoutState::ActionRequired, Some(url)) => Some(NextAction::Redirect { url }),
+            _ => None,
+        },
+        attempts: attempt.map_or(0, |attempt| attempt.number),
+        problem: declined.map(|decline_code| Problem::PaymentDeclined { decline_code }),
         lines: row.order.map(|order| order.lines).unwrap_or_default(),
-        expires_at: held_until,
-        next_action: (coarse == CheckoutState::AwaitingPayment)
-            .then_some(NextAction::SubmitPayment),
-        attempts: row.attempts,
-        problem: None,
         created_at: row.created_at,
     };
     match (row.finished, status) {
@@ -350,8 +370,8 @@ fn compose(row: CheckoutRow, hold: Option<Hold>, status: Option<CheckoutStatus>)
 }
 
 /// How far a checkout got, as its steps left it in the database. A step under way leaves nothing yet,
-/// so this may lag by one.
-fn coarse_state(row: &CheckoutRow, hold: Option<Hold>) -> CheckoutState {
+/// so this may lag by one. What is published may be older, and tells only whether it waits for a payment.
+fn stage(row: &CheckoutRow, hold: Option<Hold>, published: Option<CheckoutState>) -> CheckoutState {
     if let Some(finished) = &row.finished {
         return finished.state;
     }
@@ -359,13 +379,19 @@ fn coarse_state(row: &CheckoutRow, hold: Option<Hold>) -> CheckoutState {
         return CheckoutState::Validating;
     };
     match (order.state, hold) {
+        (OrderState::Pending, _) if row.closed => CheckoutState::Compensating,
         (OrderState::Pending, None) => CheckoutState::Reserving,
-        (OrderState::Pending, Some(hold)) if hold.held => match row.attempt_state.as_deref() {
-            Some("started") => CheckoutState::Authorizing,
-            Some("action_required") => CheckoutState::ActionRequired,
-            Some("approved" | "captured") => CheckoutState::Placing,
-            _ => CheckoutState::AwaitingPayment,
-        },
+        (OrderState::Pending, Some(hold)) if hold.held => {
+            match row.attempt.as_ref().map(|attempt| attempt.state) {
+                Some(AttemptState::Started) => CheckoutState::Authorizing,
+                Some(AttemptState::ActionRequired) => CheckoutState::ActionRequired,
+                Some(AttemptState::Approved | AttemptState::Captured) => CheckoutState::Placing,
+                Some(AttemptState::Declined | AttemptState::Closed) | None => match published {
+                    Some(CheckoutState::AwaitingPayment) => CheckoutState::AwaitingPayment,
+                    _ => CheckoutState::Authorizing,
+                },
+            }
+        }
         (OrderState::Pending, Some(_)) | (OrderState::Cancelled, _) => CheckoutState::Compensating,
         (OrderState::Placed | OrderState::Paid, _) => CheckoutState::Capturing,
         (

@@ -9,7 +9,6 @@ use temporalio_common::search_attributes::{
 
 use super::CheckoutInput;
 
-const STATE: SearchAttributeKey<String> = SearchAttributeKey::<String>::keyword("CheckoutState");
 const FAILURE_REASON: SearchAttributeKey<String> =
     SearchAttributeKey::<String>::keyword("FailureReason");
 const HOLD_EXPIRES_AT: SearchAttributeKey<Timestamp> =
@@ -50,6 +49,10 @@ pub struct CheckoutStatus {
 }
 
 impl CheckoutStatus {
+    /// Under which the states are published that an operator would filter by.
+    pub const STATE: SearchAttributeKey<String> =
+        SearchAttributeKey::<String>::keyword("CheckoutState");
+
     pub(super) fn new() -> Self {
         Self {
             stage: CheckoutState::Validating,
@@ -144,11 +147,11 @@ impl CheckoutStatus {
                 CheckoutState::AwaitingPayment | CheckoutState::ActionRequired | CheckoutState::NeedsAttention
             )
             // Whatever left one of those must not go on being found under its name.
-            || previous.get(&STATE).is_some_and(|name| name == CheckoutState::NeedsAttention.as_str());
-        if !shown || previous.get(&STATE).as_deref() == Some(state.as_str()) {
+            || previous.get(&Self::STATE).is_some_and(|name| name == CheckoutState::NeedsAttention.as_str());
+        if !shown || previous.get(&Self::STATE).as_deref() == Some(state.as_str()) {
             return Vec::new();
         }
-        let mut updates = vec![STATE.value_set(state.as_str().to_owned())];
+        let mut updates = vec![Self::STATE.value_set(state.as_str().to_owned())];
         if let (Some(total), None) = (self.total, previous.get(&AMOUNT_MINOR)) {
             updates.push(AMOUNT_MINOR.value_set(total.minor()));
         }
