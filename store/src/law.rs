@@ -224,7 +224,7 @@ const LAWS: &[Law] = &[
                 AND c.finished_at IS NOT NULL",
     },
     Law {
-        claim: "an order's state is what its shipments say",
+        claim: "an order's state is what its shipments say, unless its money goes back",
         when: When::Always,
         sql: "
             SELECT o.id::text FROM customer_order o
@@ -240,7 +240,7 @@ const LAWS: &[Law] = &[
                 ) l ON true
             WHERE CASE
                 WHEN o.state IN ('pending', 'placed', 'cancelled') THEN s.units > 0
-                WHEN o.state = 'refunded' THEN false
+                WHEN o.state = 'refunded' OR o.called_off_at IS NOT NULL THEN false
                 ELSE o.state <> CASE
                     WHEN s.dispatched = 0 THEN 'paid'
                     WHEN s.delivered >= l.units THEN 'delivered'

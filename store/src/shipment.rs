@@ -293,6 +293,10 @@ async fn follow(conn: &mut PgConnection, order: Order) -> Result<OrderState, Err
     .fetch_one(&mut *conn)
     .await?;
     let Some(event) = progress.event() else { return Ok(order.state) };
+    // Its money is on its way back, which is as good as gone.
+    if order::called_off(conn, order.id).await? {
+        return Ok(OrderState::Refunded);
+    }
     let Some(moved) = order::transition(order, event)? else { return Ok(order.state) };
     let cause = format!("shipments:{}", event.as_str());
     order::advance(conn, moved, event, &cause, &json!({})).await?;

@@ -6,6 +6,7 @@ use domain::CheckoutId;
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use store::law::{self, When};
 use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowQueryOptions};
 use tests::{Answer, Customer, Shop, Spec, eventually};
 use workflows::{FulfilmentStatus, FulfilmentWorkflow};
@@ -413,4 +414,26 @@ async fn a_fulfilment_called_off_after_something_left_goes_on_until_it_is_delive
     until(&shop, order, "delivered").await;
     fulfilment_ended(&shop, order).await;
     shop.assert_lawful().await;
+}
+
+/// Between the step that calls it off and the word of that to its fulfilment.
+#[tokio::test]
+async fn a_parcel_that_leaves_as_its_order_is_called_off_is_followed_and_the_order_is_not_shipped()
+{
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 1, 1299).await;
+    let (_, order) = sold(&shop, 1).await;
+    let operator = shop.operator("ada").await;
+    let parcel = ship(&operator, order, "T-1", None).await;
+    let call_off = "UPDATE customer_order SET called_off_at = now() WHERE id = $1";
+    sqlx::query(call_off).bind(order.uuid()).execute(&shop.db).await.expect("an update");
+
+    for (event, kind) in [("e-1", "dispatched"), ("e-2", "delivered")] {
+        let told = tell(&operator, &parcel, event, kind).await;
+        assert_eq!((told.status, told.state()), (StatusCode::OK, Some(kind)), "{:#}", told.body);
+        assert_eq!(shop.order_state(order).await.as_deref(), Some("paid"));
+    }
+    fulfilment_ended(&shop, order).await;
+    let audit = law::audit(&shop.db, &shop.shards, When::Always).await.expect("an audit");
+    assert!(audit.breaches.is_empty(), "{:#?}", audit.breaches);
 }
