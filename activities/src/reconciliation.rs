@@ -232,7 +232,7 @@ impl Reconciler {
         Ok(self.open(about(Difference::OrderWithoutCharge, payment_id, facts)).await?)
     }
 
-    /// The same in every database of the stock. One of several that is down is left for the next time.
+    /// Compares something in each database of the stock. One of several that is down is left for the next time.
     async fn in_each_part<F>(
         &self,
         what: &str,
