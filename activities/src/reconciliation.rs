@@ -1,4 +1,5 @@
-//! Reconciling: our books held against the provider's, and counters against their ledgers.
+//! Reconciling: our books held against the provider's, counters against their ledgers, and promises against
+//! the time.
 //!
 //! Each step may be run again at will: what was mended is found right, and what was made a case is the same
 //! case. Our books are read before the provider is asked about a payment, for what is judged of ours can
@@ -19,11 +20,13 @@ use store::{
     case::{self, Finding},
     inventory::{self, Inventory, Level, Part, Places, Recounted, Resolution},
     payment::{self, Resummed},
-    reconciliation::{self, Fate, PaidBack, Taken},
+    reconciliation::{self, Fate, Overdue, PaidBack, Taken},
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use workflows::contract::reconciling::{self, PageInput, PageOutcome, Tally, WholeInput};
+use workflows::contract::reconciling::{
+    self, OverdueInput, PageInput, PageOutcome, Tally, WholeInput,
+};
 
 use crate::{
     failure, heartbeat,
@@ -35,6 +38,8 @@ const ROWS: u32 = 500;
 /// How long a checkout has to be over before stock that is held for it is an orphan: its stock is sold, or
 /// given back, just after it ends.
 const ORPHAN_AFTER_MS: u64 = 60_000;
+/// How long a refund may be pending at the provider's.
+const PENDING_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// What the provider answers about something it does not have.
 const MISSING: &str = "resource_missing";
 
@@ -372,6 +377,33 @@ impl Reconciler {
         }
     }
 
+    /// What was promised so long ago that people must look; when it is very much, such as after a long outage,
+    /// not all of it at once.
+    async fn compare_promises(&self, after_ms: u64) -> Result<Tally, store::Error> {
+        let mut tally = Tally::default();
+        let mut after = None;
+        loop {
+            let overdue = {
+                let mut conn = self.pool.acquire().await?;
+                reconciliation::overdue(&mut conn, after_ms, PENDING_MAX_MS, after, ROWS).await?
+            };
+            let last = overdue.last().map(|last| last.id);
+            let full = overdue.len() >= ROWS as usize;
+            for promise in overdue {
+                tally.looked_at += 1;
+                tally = tally.and(self.open(late(promise)).await?);
+            }
+            if !full {
+                return Ok(tally);
+            }
+            if tally.opened >= u64::from(ROWS) {
+                tally.left += 1;
+                return Ok(tally);
+            }
+            after = last;
+        }
+    }
+
     async fn open(&self, finding: Finding) -> Result<Tally, store::Error> {
         let opened = async {
             let mut tx = self.pool.begin().await?;
@@ -444,6 +476,11 @@ fn about(difference: Difference, payment_id: PaymentId, facts: serde_json::Value
     }
 }
 
+fn late(promise: Overdue) -> Finding {
+    let Overdue { difference, id: _, subject, order_id, since } = promise;
+    Finding { difference, subject, order_id: Some(order_id), facts: json!({ "since": since }) }
+}
+
 fn counters(level: Level) -> serde_json::Value {
     let Level { received, available, reserved, sold } = level;
     json!({ "received": received, "available": available, "reserved": reserved, "sold": sold })
@@ -481,5 +518,15 @@ impl Reconciler {
         _input: WholeInput,
     ) -> Result<Tally, ActivityError> {
         heartbeat::during(&ctx, self.compare_counters()).await.map_err(failure::database)
+    }
+
+    #[activity(definition = reconciling::Overdue)]
+    pub async fn overdue(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: OverdueInput,
+    ) -> Result<Tally, ActivityError> {
+        let found = heartbeat::during(&ctx, self.compare_promises(input.after_ms)).await;
+        found.map_err(failure::database)
     }
 }

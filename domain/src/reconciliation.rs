@@ -28,10 +28,16 @@ pub enum Difference {
     OrphanHold,
     /// A counter is not the sum of its ledger.
     CounterMismatch,
+    /// A checkout is not over that should long be: it is stuck, or its workflow is gone.
+    OverdueCheckout,
+    /// The provider has long not said whether a refund went through, or was never reached about it.
+    OverdueRefund,
+    /// An order is called off, its money is still here, and nothing is about to give it back.
+    UnreturnedMoney,
 }
 
 impl Difference {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::ChargeWithoutOrder,
         Self::OrderWithoutCharge,
         Self::OpenAuthorization,
@@ -40,6 +46,9 @@ impl Difference {
         Self::OddIntent,
         Self::OrphanHold,
         Self::CounterMismatch,
+        Self::OverdueCheckout,
+        Self::OverdueRefund,
+        Self::UnreturnedMoney,
     ];
 
     /// The name on the wire and in the database.
@@ -53,6 +62,9 @@ impl Difference {
             Self::OddIntent => "odd_intent",
             Self::OrphanHold => "orphan_hold",
             Self::CounterMismatch => "counter_mismatch",
+            Self::OverdueCheckout => "overdue_checkout",
+            Self::OverdueRefund => "overdue_refund",
+            Self::UnreturnedMoney => "unreturned_money",
         }
     }
 

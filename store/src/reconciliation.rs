@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, ops::Range};
 
+use chrono::{DateTime, Utc};
 use domain::{
-    CheckoutId, PaymentId, RefundId,
+    CheckoutId, Difference, OrderId, PaymentId, RefundId,
     reconciliation::{Booked, Noted},
 };
 use sqlx::PgConnection;
@@ -43,6 +44,21 @@ pub struct PaidBack {
     pub refund: String,
     /// Which of our refunds it says it is.
     pub named: Option<RefundId>,
+}
+
+/// Something that was promised long ago, and is neither kept nor called off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// In which way.
+    pub difference: Difference,
+    /// What, among all that is overdue.
+    pub id: Uuid,
+    /// What, by its public id.
+    pub subject: String,
+    /// About which order.
+    pub order_id: OrderId,
+    /// When it was promised.
+    pub since: DateTime<Utc>,
 }
 
 /// What is written down of payments, each beside one of the provider's ids; `None` for one that is not
@@ -178,7 +194,7 @@ pub async fn over(
         WHERE c.id IS NULL OR c.finished_at < now() - $2::bigint * interval '1 millisecond'
         "#,
         &ids,
-        i64::try_from(since_ms).unwrap_or(i64::MAX),
+        milliseconds(since_ms),
     )
     .fetch_all(conn)
     .await?;
@@ -193,4 +209,60 @@ pub async fn over(
             Ok((row.id.into(), fate))
         })
         .collect()
+}
+
+/// Checkouts that have something to sell and are not over, refunds that nobody can say the end of, and orders
+/// that are called off with money left that is not on its way back: those of longer ago, by their id, the
+/// first after one, or of all. A refund that was made may be pending for another time.
+pub async fn overdue(
+    conn: &mut PgConnection,
+    after_ms: u64,
+    pending_after_ms: u64,
+    after: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Overdue>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT id AS "id!", difference AS "difference!", order_id AS "order_id!", since AS "since!"
+        FROM (
+            SELECT c.id, 'overdue_checkout' AS difference, o.id AS order_id, c.created_at AS since
+            FROM checkout c JOIN customer_order o USING (id)
+            WHERE c.finished_at IS NULL AND c.created_at < now() - $1::bigint * interval '1 millisecond'
+            UNION ALL
+            SELECT id, 'overdue_refund', payment_id, created_at FROM refund
+            WHERE state = 'requested' AND created_at < now() - $1::bigint * interval '1 millisecond'
+                OR state = 'pending' AND created_at < now() - $2::bigint * interval '1 millisecond'
+            UNION ALL
+            SELECT o.id, 'unreturned_money', o.id, o.called_off_at
+            FROM customer_order o JOIN payment p USING (id)
+            WHERE o.state = 'paid' AND o.called_off_at < now() - $1::bigint * interval '1 millisecond'
+                AND p.captured_minor - p.refunded_minor + p.refund_failed_minor - p.refunding_minor > 0
+        ) promise
+        WHERE id > $3
+        ORDER BY id LIMIT $4
+        "#,
+        milliseconds(after_ms),
+        milliseconds(pending_after_ms),
+        after.unwrap_or_default(),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let difference = Difference::parse(&row.difference);
+            let difference = difference.ok_or(Error::corrupt("promise", "difference"))?;
+            let subject = match difference {
+                Difference::OverdueCheckout => CheckoutId::from(row.id).to_string(),
+                Difference::OverdueRefund => RefundId::from(row.id).to_string(),
+                _ => PaymentId::from(row.id).to_string(),
+            };
+            let order_id = row.order_id.into();
+            Ok(Overdue { difference, id: row.id, subject, order_id, since: row.since })
+        })
+        .collect()
+}
+
+fn milliseconds(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
 }

@@ -26,7 +26,7 @@ use workflows::{
 use crate::{reconciling, shipping};
 
 /// The paths that must be there; others may be, too.
-const PATHS: [&str; 25] = [
+const PATHS: [&str; 26] = [
     "cancelled",
     "cancelled_while_authorizing",
     "completed_after_attention",
@@ -45,6 +45,7 @@ const PATHS: [&str; 25] = [
     "fulfilment_mended",
     "reconciliation",
     "reconciliation_continued",
+    "reconciliation_without_promises",
     "refund_failed_later",
     "refund_not_taken",
     "refund_on_slow_path",

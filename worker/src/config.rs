@@ -14,7 +14,7 @@ use store::{
     inventory::{Shards, StockUrls},
 };
 use url::Url;
-use workflows::FulfilmentTiming;
+use workflows::{FulfilmentTiming, ReconciliationInput};
 
 use crate::notify::{MailSettings, Settings, SmtpUrl};
 
@@ -125,8 +125,12 @@ pub struct Run {
     #[arg(long, env = "RECONCILE_EVERY_MS", default_value_t = 3600 * 1000, value_parser = clap::value_parser!(u64).range(1000..=365 * 24 * 3600 * 1000))]
     pub reconcile_every_ms: u64,
     /// How far back they are compared each time, in milliseconds; longer than an authorization lives
-    #[arg(long, env = "RECONCILE_LOOKBACK_MS", default_value_t = 8 * 24 * 3600 * 1000, value_parser = duration_ms())]
+    #[arg(long, env = "RECONCILE_LOOKBACK_MS", default_value_t = ReconciliationInput::default().lookback_ms, value_parser = duration_ms())]
     pub reconcile_lookback_ms: u64,
+    /// How long a checkout, or asking for a refund, may take before it becomes a case for people, in
+    /// milliseconds; longer than any hold
+    #[arg(long, env = "RECONCILE_OVERDUE_AFTER_MS", default_value_t = ReconciliationInput::default().overdue_after_ms, value_parser = duration_ms())]
+    pub reconcile_overdue_after_ms: u64,
     /// How others are told.
     #[command(flatten)]
     pub notify: Notify,
@@ -138,6 +142,13 @@ impl Run {
             ship_within_ms: self.ship_within_ms,
             deliver_within_ms: self.deliver_within_ms,
             events_per_run: self.fulfilment_events_per_run,
+        }
+    }
+
+    pub(crate) fn reconciliation(&self) -> ReconciliationInput {
+        ReconciliationInput {
+            overdue_after_ms: self.reconcile_overdue_after_ms,
+            ..ReconciliationInput::of_the_last(self.reconcile_lookback_ms)
         }
     }
 }

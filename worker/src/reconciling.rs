@@ -18,15 +18,18 @@ use workflows::{
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Sees to it that there is the schedule, at this pace.
-pub(crate) async fn keep_scheduled(client: Client, every: Duration, lookback_ms: u64) {
-    while let Err(error) = schedule(&client, every, lookback_ms).await {
+pub(crate) async fn keep_scheduled(client: Client, every: Duration, input: ReconciliationInput) {
+    while let Err(error) = schedule(&client, every, input.clone()).await {
         tracing::warn!(%error, "reconciling could not be scheduled; trying again");
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
-async fn schedule(client: &Client, every: Duration, lookback_ms: u64) -> Result<(), ScheduleError> {
-    let input = ReconciliationInput::of_the_last(lookback_ms);
+async fn schedule(
+    client: &Client,
+    every: Duration,
+    input: ReconciliationInput,
+) -> Result<(), ScheduleError> {
     let action =
         ScheduleAction::start_workflow(ReconciliationWorkflow::run, input, TASK_QUEUE, SCHEDULE_ID);
     let spec = ScheduleSpec::from_interval(every);

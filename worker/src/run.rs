@@ -107,7 +107,7 @@ pub(crate) async fn run(config: Run) -> anyhow::Result<()> {
     let reconciler = tokio::spawn(reconciling::keep_scheduled(
         client.clone(),
         Duration::from_millis(config.reconcile_every_ms),
-        config.reconcile_lookback_ms,
+        config.reconciliation(),
     ));
     let sweeper = tokio::spawn(keep_sweeping(client, config.sweep_sleep_max_ms));
     health.set_working(true);

@@ -1,8 +1,9 @@
 //! Reconciliation: the card provider's books held against ours, and ours against each other.
 //!
 //! Started by a schedule, one at a time. It goes through the provider's payments of the last days, page by
-//! page, then through the stock that is held, then through the counters. What may safely be mended is;
-//! what may not becomes a case for people. A second one after it finds nothing to do.
+//! page, then through the stock that is held, then through the counters, and last through what should long
+//! be over. What may safely be mended is; what may not becomes a case for people. A second one after it finds
+//! nothing to do.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,31 +15,51 @@ use temporalio_workflow::{
     WorkflowResult,
 };
 
-use crate::contract::reconciling::{PageInput, PageOutcome, Reconciliation, Tally, WholeInput};
+use crate::contract::reconciling::{
+    OverdueInput, PageInput, PageOutcome, Reconciliation, Tally, WholeInput,
+};
 
 /// The schedule's id, and what the ids of its runs begin with.
 pub const SCHEDULE_ID: &str = "reconciliation";
+/// From here on what should long be over is looked at, too.
+const LOOKS_AT_PROMISES: &str = "reconciliation-looks-at-promises";
 /// A page is a few payments, each of which may have to be looked at by itself, and what lay between them.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// What a reconciliation is told at its start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReconciliationInput {
     /// How far back it looks, in milliseconds.
     pub lookback_ms: u64,
+    /// How long a checkout, or asking for a refund, may take before people are told, in milliseconds.
+    pub overdue_after_ms: u64,
     /// How many pages one run goes through before it continues as a new one, to keep its history short.
     pub pages_per_run: u32,
     /// More new cases than this are no differences but a mistake, such as the key of another account.
     pub cases_max: u64,
     /// How far the run before this one came.
-    #[serde(default)]
     pub progress: Option<Progress>,
 }
 
 impl ReconciliationInput {
     /// A reconciliation of so much of the past, from the beginning and with the usual limits.
     pub const fn of_the_last(lookback_ms: u64) -> Self {
-        Self { lookback_ms, pages_per_run: 200, cases_max: 500, progress: None }
+        Self {
+            lookback_ms,
+            overdue_after_ms: 3 * 3600 * 1000,
+            pages_per_run: 200,
+            cases_max: 500,
+            progress: None,
+        }
+    }
+}
+
+impl Default for ReconciliationInput {
+    /// Eight days, longer than an authorization lives; and three hours, longer than a hold lasts with its
+    /// customer at their bank.
+    fn default() -> Self {
+        Self::of_the_last(8 * 24 * 3600 * 1000)
     }
 }
 
@@ -81,7 +102,7 @@ impl ReconciliationWorkflow {
             Self::publish(ctx, tally);
             stop_if_absurd(tally, input.cases_max)?;
             let Some(after) = next_after else {
-                return Self::finish(ctx, tally).await;
+                return Self::finish(ctx, tally, input.overdue_after_ms).await;
             };
             page = PageInput { after: Some(after), compared_to_unix_s, ..page };
         }
@@ -94,12 +115,22 @@ impl ReconciliationWorkflow {
 
 impl ReconciliationWorkflow {
     /// What can be compared without the provider, once everything with it is.
-    async fn finish(ctx: &WorkflowContext<Self>, tally: Tally) -> WorkflowResult<Tally> {
+    async fn finish(
+        ctx: &WorkflowContext<Self>,
+        tally: Tally,
+        after_ms: u64,
+    ) -> WorkflowResult<Tally> {
         let look = options("look for orphan holds");
         let held = ctx.execute_activity(Reconciliation::holds, WholeInput {}, look).await?;
         let count = options("compare counters with ledgers");
         let counted = ctx.execute_activity(Reconciliation::counters, WholeInput {}, count).await?;
-        let tally = tally.and(held).and(counted);
+        let mut tally = tally.and(held).and(counted);
+        if ctx.patched(LOOKS_AT_PROMISES) {
+            let look = options("look for what should long be over");
+            let overdue = OverdueInput { after_ms };
+            let overdue = ctx.execute_activity(Reconciliation::overdue, overdue, look).await?;
+            tally = tally.and(overdue);
+        }
         Self::publish(ctx, tally);
         Ok(tally)
     }

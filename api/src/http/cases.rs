@@ -24,10 +24,11 @@ pub(super) struct CaseBody {
     #[schema(value_type = String, example = "case_01h455vb4pex5vsknk084sn02q")]
     id: CaseId,
     /// `charge_without_order`, `order_without_charge`, `open_authorization`, `amount_mismatch`,
-    /// `unrecorded_refund`, `odd_intent`, `orphan_hold` or `counter_mismatch`.
+    /// `unrecorded_refund`, `odd_intent`, `orphan_hold`, `counter_mismatch`, `overdue_checkout`,
+    /// `overdue_refund` or `unreturned_money`.
     #[schema(example = "order_without_charge")]
     difference: &'static str,
-    /// What differed: a payment, a checkout whose stock was held, or a SKU.
+    /// What differed: a payment, a refund, a checkout, or a SKU.
     #[schema(example = "pay_01h455vb4pex5vsknk084sn02q")]
     subject: String,
     /// Ids and amounts; what there is depends on the difference.

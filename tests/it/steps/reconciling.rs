@@ -9,14 +9,19 @@ use workflows::contract::reconciling::{Reconciliation, Tally};
 
 use crate::{
     late::late_intent,
-    reconciling::{HOUR, begin, called_off, cases, hold_for_nobody},
+    reconciling::{HOUR, begin, buy, called_off, cases, hold_for_nobody, set},
     saboteur::{Harm, STOCK, with_saboteur},
 };
 
 const LET_GO: Payment = Payment { authorizations: 1, captures: 0, voids: 1, refunds: 0 };
 
-pub(super) fn looped() -> [&'static str; 3] {
-    [Reconciliation::page.name(), Reconciliation::holds.name(), Reconciliation::counters.name()]
+pub(super) fn looped() -> [&'static str; 4] {
+    [
+        Reconciliation::page.name(),
+        Reconciliation::holds.name(),
+        Reconciliation::counters.name(),
+        Reconciliation::overdue.name(),
+    ]
 }
 
 #[tokio::test]
@@ -63,9 +68,11 @@ async fn a_bug_in_reconciling_ends_the_run_in_plain_sight_and_the_next_one_mends
 struct Drifted {
     authorized: CheckoutId,
     held: CheckoutId,
+    promised: CheckoutId,
 }
 
-/// Money set aside for nothing, stock held for nobody, and a unit from nowhere.
+/// Money set aside for nothing, stock held for nobody, a unit from nowhere, and money that should have gone
+/// back a day ago.
 async fn drift(shop: &Shop) -> Drifted {
     shop.webhook_fault("lose", 1000).await;
     let authorized = called_off(shop).await;
@@ -75,17 +82,33 @@ async fn drift(shop: &Shop) -> Drifted {
     let miscount =
         sqlx::query("UPDATE inventory SET available = available + 1, received = received + 1");
     miscount.execute(&shop.db).await.expect("an update");
-    Drifted { authorized, held }
+    let promised = buy(shop, "pm_card_visa").await;
+    set(
+        shop,
+        "UPDATE customer_order SET called_off_at = now() - interval '1 day' WHERE id = $1",
+        promised,
+    )
+    .await;
+    Drifted { authorized, held, promised }
 }
 
-async fn assert_mended(shop: &Shop, Drifted { authorized, held }: Drifted, what: &str) {
+async fn assert_mended(shop: &Shop, drifted: Drifted, what: &str) {
+    let Drifted { authorized, held, promised } = drifted;
     assert_eq!(shop.payment(authorized).await, LET_GO, "{what}");
     assert_eq!(shop.hold_state(held).await.as_deref(), Some("released"), "{what}");
-    assert_eq!(shop.counters("MUG-1").await, (STOCK, 0, 0), "{what}");
+    let (available, reserved, sold) = shop.counters("MUG-1").await;
+    assert_eq!((available + sold, reserved), (STOCK, 0), "{what}");
     let again = reconcile(shop).await.expect("a tally");
     assert_eq!((again.mended, again.opened, again.left), (0, 0, 0), "{what}: {again:?}");
     let operator = shop.operator("ada").await;
-    assert_eq!(cases(&operator, "open").await, [], "{what}");
+    let open = cases(&operator, "open").await;
+    assert!(
+        open.iter().all(|(difference, _)| difference == "unreturned_money"),
+        "{what}: {open:?}"
+    );
+    let promised = promised.payment().to_string();
+    let about = open.iter().filter(|(_, subject)| *subject == promised).count();
+    assert_eq!(about, 1, "{what}: {open:?}");
 }
 
 async fn reconcile(shop: &Shop) -> Result<Tally, String> {

@@ -60,6 +60,13 @@ pub struct PageOutcome {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WholeInput {}
 
+/// What `reconcile.overdue` needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OverdueInput {
+    /// How long a promise may take, in milliseconds.
+    pub after_ms: u64,
+}
+
 /// Reconciliation: our books held against the provider's, and against each other.
 pub struct Reconciliation;
 
@@ -83,6 +90,12 @@ impl Reconciliation {
     pub fn counters(input: WholeInput) -> Tally {
         unimplemented!()
     }
+
+    /// Finds what was promised long ago and is neither kept nor called off.
+    #[activity(name = "reconcile.overdue")]
+    pub fn overdue(input: OverdueInput) -> Tally {
+        unimplemented!()
+    }
 }
 
-pub use self::reconciliation::{Counters, Holds, Page};
+pub use self::reconciliation::{Counters, Holds, Overdue, Page};
