@@ -1,0 +1,118 @@
+//! What was promised long ago and is neither kept nor called off is found by the time alone.
+
+use std::time::Duration;
+
+use domain::{CheckoutId, RefundId};
+use temporalio_client::{NamespacedClient, WorkflowTerminateOptions};
+use temporalio_common::{
+    ActivityDefinition,
+    protos::temporal::api::{
+        common::v1::WorkflowExecution, workflowservice::v1::ResetWorkflowExecutionRequest,
+    },
+};
+use tests::{Payment, Shop, eventually};
+use tonic::IntoRequest as _;
+use uuid::Uuid;
+use workflows::{ReconciliationInput, RefundWorkflow, contract::Orders};
+
+use super::{HOUR, PAID_BACK, buy, cases, reconcile, refund, refund_as, sorted};
+use crate::{
+    saboteur::{Harm, STOCK, with_saboteur},
+    sweeper::terminate,
+};
+
+const SOLD: Payment = Payment { authorizations: 1, captures: 1, voids: 0, refunds: 0 };
+
+/// A workflow that is gone, or stuck, tells nobody of itself.
+#[tokio::test]
+async fn a_paid_checkout_that_lost_its_workflow_is_a_case_and_is_sold_once_it_is_started_over() {
+    with_saboteur(async |shop, saboteur| {
+        let settle = Orders::settle.name();
+        saboteur.plan([(settle, Harm::BugFirst)]);
+        let waiting = shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await;
+        let lost = waiting.checkout();
+        assert_eq!(waiting.state(), Some("needs_attention"), "{:#}", waiting.body);
+        terminate(shop, lost).await;
+        saboteur.mend();
+
+        let in_time = reconcile(shop, HOUR).await;
+        let first = reconcile(shop, impatient()).await;
+        let second = reconcile(shop, impatient()).await;
+
+        assert_eq!((in_time.opened, first.opened, second.opened), (0, 1, 0));
+        let ada = shop.operator("ada").await;
+        assert_eq!(cases(&ada, "open").await, sorted([("overdue_checkout", lost.to_string())]));
+        assert_eq!(shop.order_state(lost).await.as_deref(), Some("placed"));
+        start_over(shop, lost).await;
+        eventually("the sale is final", || async {
+            (shop.counters("MUG-1").await == (STOCK - 1, 0, 1)).then_some(())
+        })
+        .await;
+        assert_eq!(shop.order_state(lost).await.as_deref(), Some("paid"));
+        assert_eq!(shop.payment(lost).await, SOLD);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn money_that_was_to_go_back_and_is_still_here_long_after_is_a_case() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 10, 1299).await;
+    let ada = shop.operator("ada").await;
+    let customer = shop.customer().await.with("MUG-1", 1).await;
+    let disputed = customer.buy("pm_card_visa").await.checkout();
+    shop.fault("refund", "refuse", Duration::ZERO).await;
+    let called_off = customer.cancel_order(disputed).await;
+    assert!(called_off.status.is_success(), "{:#}", called_off.body);
+    let forgotten = buy(&shop, "pm_card_visa").await;
+    let id = RefundId::derive(forgotten.order(), "one");
+    shop.kill_paysim();
+    refund(&ada, forgotten, 500).await;
+    let handle = shop.engine.get_workflow_handle::<RefundWorkflow>(id.to_string());
+    handle.terminate(WorkflowTerminateOptions::default()).await.expect("it was running");
+    shop.start_paysim().await;
+    buy(&shop, "pm_card_visa").await;
+
+    let in_time = reconcile(&shop, HOUR).await;
+    let first = reconcile(&shop, impatient()).await;
+    let second = reconcile(&shop, impatient()).await;
+
+    assert_eq!((in_time.opened, first.opened, second.opened), (0, 2, 0));
+    assert_eq!(
+        cases(&ada, "open").await,
+        sorted([
+            ("overdue_refund", id.to_string()),
+            ("unreturned_money", disputed.payment().to_string()),
+        ])
+    );
+    let paid_back = refund_as(&ada, disputed, 1299, "by-an-operator").await;
+    assert_eq!(paid_back.state(), Some("succeeded"), "{:#}", paid_back.body);
+    let asked_again = refund_as(&ada, forgotten, 500, "one").await;
+    assert_eq!(asked_again.state(), Some("succeeded"), "{:#}", asked_again.body);
+    assert_eq!(shop.payment(disputed).await, PAID_BACK);
+    assert_eq!(shop.payment(forgotten).await, PAID_BACK);
+    shop.assert_lawful().await;
+}
+
+/// One to which everything that is not over is overdue.
+fn impatient() -> ReconciliationInput {
+    ReconciliationInput { overdue_after_ms: 0, ..HOUR }
+}
+
+/// Starts a checkout's workflow over from its first task, as an operator does in the engine's web UI.
+async fn start_over(shop: &Shop, checkout: CheckoutId) {
+    let reset = ResetWorkflowExecutionRequest {
+        namespace: shop.engine.namespace(),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: checkout.to_string(),
+            run_id: String::new(),
+        }),
+        reason: "its workflow was lost".to_owned(),
+        // The start of the first task; the checkout's own start and the task's schedule are before it.
+        workflow_task_finish_event_id: 3,
+        request_id: Uuid::new_v4().to_string(),
+        ..ResetWorkflowExecutionRequest::default()
+    };
+    let mut engine = shop.engine.connection().workflow_service();
+    engine.reset_workflow_execution(reset.into_request()).await.expect("it starts over");
+}
