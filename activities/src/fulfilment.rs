@@ -33,6 +33,7 @@ impl Fulfilment {
             carrier: &plan.carrier,
             tracking_number: &plan.tracking_number,
             lines: plan.lines.as_deref(),
+            actor: plan.actor.as_deref(),
         };
         let mut tx = self.pool.begin().await?;
         let made = shipment::make(&mut tx, new).await?;

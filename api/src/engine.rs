@@ -199,13 +199,34 @@ impl Engine {
     ) -> Result<Told, Error> {
         let handle = self.handle(checkout_id)?;
         let options = WorkflowStartUpdateOptions::builder()
-            .maybe_update_id(idempotency_key.map(|key| format!("payment:{key}")))
+            .maybe_update_id(idempotency_key.map(payment_update))
             .rpc_options(within(wait.max(CALL_TIMEOUT)))
             .build();
         let send = || {
             handle.start_update(CheckoutWorkflow::submit_payment, method.clone(), options.clone())
         };
         told(send, wait).await
+    }
+
+    /// What a checkout that is over had answered to a payment method under that key; refused, if it was
+    /// never handed one.
+    pub(crate) async fn told_to_pay(
+        &self,
+        checkout_id: CheckoutId,
+        idempotency_key: &str,
+    ) -> Result<Told, Error> {
+        const ASKING: &str = "asking what a checkout was told";
+        let handle = self.handle(checkout_id)?;
+        let update = CheckoutWorkflow::submit_payment;
+        let told = handle.get_update_handle(update, payment_update(idempotency_key));
+        match timeout(CALL_TIMEOUT, told.get_result(within(CALL_TIMEOUT))).await {
+            Ok(Ok(status)) => Ok(Told::Answered(Box::new(status))),
+            Ok(Err(WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_))) => {
+                Ok(Told::Refused)
+            }
+            Ok(Err(error)) => Err(unavailable(ASKING, error)),
+            Err(_) => Err(late(ASKING)),
+        }
     }
 
     /// Calls the checkout off, and waits a little until it is undone.
@@ -281,6 +302,11 @@ impl Engine {
     ) -> Result<WorkflowHandle<Client, FulfilmentWorkflow>, Error> {
         Ok(self.client()?.get_workflow_handle(order_id.to_string()))
     }
+}
+
+/// The engine's name for a payment under a client's key.
+fn payment_update(idempotency_key: &str) -> String {
+    format!("payment:{idempotency_key}")
 }
 
 fn briefly() -> WorkflowExecuteUpdateOptions {

@@ -26,7 +26,7 @@ use crate::{
     BODY_BYTES_MAX,
     auth::Operator,
     error::{Error, FieldError, IDEMPOTENCY_REPLAYED},
-    service::{Service, request::IdempotencyKey},
+    service::{Service, page::Wanted, request::IdempotencyKey},
 };
 
 /// The contract, generated from `proto/holdfast/v1`. Public for those who test against it.
@@ -114,11 +114,26 @@ fn idempotency_key(metadata: &MetadataMap) -> Result<Option<IdempotencyKey>, Err
 /// An answer, which says in its metadata if it was given before.
 fn answer<T>(message: impl Into<T>, replayed: bool) -> Response<T> {
     let mut response = Response::new(message.into());
-    if replayed {
-        let replayed = MetadataValue::from_static("true");
-        response.metadata_mut().insert(IDEMPOTENCY_REPLAYED, replayed);
-    }
+    mark(response.metadata_mut(), replayed);
     response
+}
+
+/// The same of an error.
+fn refusal(error: Error, replayed: bool) -> Status {
+    let mut status = Status::from(error);
+    mark(status.metadata_mut(), replayed);
+    status
+}
+
+fn mark(metadata: &mut MetadataMap, replayed: bool) {
+    if replayed {
+        metadata.insert(IDEMPOTENCY_REPLAYED, MetadataValue::from_static("true"));
+    }
+}
+
+/// The page that is asked for.
+fn wanted(cursor: Option<&str>, limit: Option<u32>) -> Result<Wanted, Error> {
+    Wanted::parse(cursor, limit.map(|limit| limit.to_string()).as_deref())
 }
 
 /// What cannot be a name names nothing.

@@ -50,7 +50,8 @@ use crate::{BODY_BYTES_MAX, error::Error, metrics::Metrics, service::Service};
         (name = "orders", description = "What was bought"),
         (name = "payments", description = "For the card provider, and for browsers on their way back from the bank"),
         (name = "webhooks", description = "What others tell the shop"),
-        (name = "operations", description = "For those who run it")
+        (name = "operators", description = "For those who run the shop"),
+        (name = "operations", description = "For what watches over it")
     ),
     components(schemas(crate::error::Problem, crate::error::FieldError)),
     modifiers(&Bearer)
@@ -95,6 +96,7 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(orders::list))
         .routes(routes!(orders::show))
         .routes(routes!(orders::cancel))
+        .routes(routes!(orders::to_ship))
         .routes(routes!(payments::webhook))
         .routes(routes!(payments::back))
         .routes(routes!(admin::invariants))
@@ -102,6 +104,7 @@ fn documented() -> OpenApiRouter<Service> {
         .routes(routes!(admin::receive))
         .routes(routes!(admin::resolve))
         .routes(routes!(cases::list))
+        .routes(routes!(cases::show))
         .routes(routes!(cases::resolve))
         .routes(routes!(cases::reconcile))
         .routes(routes!(refunds::refund, refunds::refunds))
@@ -139,6 +142,10 @@ mod tests {
             for (method, operation) in methods.as_object().expect("methods") {
                 let token = if operation["security"].is_array() { " token" } else { "" };
                 operations.push(format!("{} {path}{token}", method.to_uppercase()));
+                // The page shows the operations of the tags that are listed.
+                let tag = &operation["tags"][0];
+                let listed = document["tags"].as_array().expect("tags");
+                assert!(listed.iter().any(|known| known["name"] == *tag), "{path}: {tag}");
             }
         }
         operations.sort();
@@ -150,9 +157,11 @@ mod tests {
                 "GET /livez",
                 "GET /readyz",
                 "GET /v1/admin/cases token",
+                "GET /v1/admin/cases/{id} token",
                 "GET /v1/admin/deliveries token",
                 "GET /v1/admin/invariants token",
                 "GET /v1/admin/inventory/{sku} token",
+                "GET /v1/admin/orders/{id} token",
                 "GET /v1/admin/orders/{id}/refunds token",
                 "GET /v1/admin/orders/{id}/shipments token",
                 "GET /v1/admin/orders/{id}/timeline token",

@@ -10,6 +10,7 @@ pub(crate) mod case;
 pub(crate) mod checkout;
 pub(crate) mod inbox;
 pub(crate) mod order;
+pub(crate) mod page;
 pub(crate) mod refund;
 pub(crate) mod request;
 pub(crate) mod restock;

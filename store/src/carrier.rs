@@ -20,6 +20,8 @@ pub struct CarrierEvent {
     pub kind: ParcelEvent,
     /// When it happened, by the carrier's clock.
     pub at: DateTime<Utc>,
+    /// Which operator said so in the carrier's stead, if one did.
+    pub actor: Option<String>,
 }
 
 /// What became of an event that was to be kept.
@@ -53,8 +55,8 @@ pub async fn keep(conn: &mut PgConnection, event: &CarrierEvent) -> Result<Kept,
     let kept = sqlx::query_scalar!(
         r#"
         WITH kept AS (
-            INSERT INTO carrier_event (carrier, event_id, tracking_number, kind, at)
-            VALUES ($1, $2, $3, $4, $5)
+            INSERT INTO carrier_event (carrier, event_id, tracking_number, kind, at, actor)
+            VALUES ($1, $2, $3, $4, $5, $6)
             ON CONFLICT (carrier, event_id) DO NOTHING
             RETURNING carrier, event_id
         )
@@ -66,6 +68,7 @@ pub async fn keep(conn: &mut PgConnection, event: &CarrierEvent) -> Result<Kept,
         event.tracking_number.as_str(),
         event.kind.as_str(),
         event.at,
+        event.actor,
     )
     .fetch_optional(&mut *conn)
     .await?;
@@ -101,7 +104,7 @@ pub(crate) async fn find(
     event_id: &CarrierEventId,
 ) -> Result<Option<CarrierEvent>, Error> {
     let row = sqlx::query!(
-        "SELECT tracking_number, kind, at FROM carrier_event WHERE carrier = $1 AND event_id = $2",
+        "SELECT tracking_number, kind, at, actor FROM carrier_event WHERE carrier = $1 AND event_id = $2",
         carrier.as_str(),
         event_id.as_str(),
     )
@@ -114,6 +117,7 @@ pub(crate) async fn find(
             tracking_number: name(row.tracking_number, "carrier_event", "tracking_number")?,
             kind: kind(&row.kind)?,
             at: row.at,
+            actor: row.actor,
         })
     })
     .transpose()
@@ -130,7 +134,7 @@ pub(crate) async fn of_parcel(
 ) -> Result<Vec<CarrierEvent>, Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT event_id, kind, at FROM carrier_event WHERE carrier = $1 AND tracking_number = $2
+        SELECT event_id, kind, at, actor FROM carrier_event WHERE carrier = $1 AND tracking_number = $2
         ORDER BY at, event_id LIMIT $3
         "#,
         carrier.as_str(),
@@ -147,6 +151,7 @@ pub(crate) async fn of_parcel(
                 tracking_number: tracking_number.clone(),
                 kind: kind(&row.kind)?,
                 at: row.at,
+                actor: row.actor,
             })
         })
         .collect()
@@ -178,6 +183,22 @@ pub async fn claim(conn: &mut PgConnection, limit: i64) -> Result<Vec<Waiting>, 
             })
         })
         .collect()
+}
+
+/// Whether somebody still has to be told of an event.
+pub async fn waits(
+    conn: &mut PgConnection,
+    carrier: &Carrier,
+    event_id: &CarrierEventId,
+) -> Result<bool, Error> {
+    let waits = sqlx::query_scalar!(
+        "SELECT true FROM carrier_event_waiting WHERE carrier = $1 AND event_id = $2",
+        carrier.as_str(),
+        event_id.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(waits.is_some())
 }
 
 /// Marks events as told to everyone they concern. One whose parcel nobody knows concerns nobody yet:

@@ -5,7 +5,7 @@ use domain::{CaseId, CaseState, Difference, OrderId};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::{Error, outbox};
+use crate::{Error, Position, outbox};
 
 /// A difference that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,13 +90,19 @@ pub async fn note_mended(conn: &mut PgConnection, finding: &Finding) -> Result<(
     Ok(())
 }
 
-/// Cases in one state, or in any, the newest first.
+/// Cases in one state, or in any, the newest first, from a position on.
 pub async fn list(
     conn: &mut PgConnection,
     state: Option<CaseState>,
+    after: Option<Position>,
     limit: u32,
 ) -> Result<Vec<CaseRow>, Error> {
-    find(conn, None, state, limit).await
+    read(conn, None, state, after, limit).await
+}
+
+/// The case of that id.
+pub async fn find(conn: &mut PgConnection, id: CaseId) -> Result<Option<CaseRow>, Error> {
+    Ok(read(conn, Some(id), None, None, 1).await?.pop())
 }
 
 /// Writes down, once, what somebody decided about an open case. The case after that, if there is one.
@@ -118,17 +124,18 @@ pub async fn resolve(
     )
     .execute(&mut *conn)
     .await?;
-    Ok(find(conn, Some(id), None, 1).await?.pop())
+    find(conn, id).await
 }
 
 fn id(finding: &Finding) -> CaseId {
     CaseId::derive(finding.difference.as_str(), &finding.subject, &finding.facts.to_string())
 }
 
-async fn find(
+async fn read(
     conn: &mut PgConnection,
     id: Option<CaseId>,
     state: Option<CaseState>,
+    after: Option<Position>,
     limit: u32,
 ) -> Result<Vec<CaseRow>, Error> {
     let rows = sqlx::query!(
@@ -136,10 +143,13 @@ async fn find(
         SELECT id, difference, subject, facts, state, found_at, resolved_at, resolved_by, reason
         FROM reconciliation_case
         WHERE ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR state = $2)
-        ORDER BY found_at DESC, id LIMIT $3
+            AND ($3::timestamptz IS NULL OR found_at < $3 OR (found_at = $3 AND id > $4))
+        ORDER BY found_at DESC, id LIMIT $5
         "#,
         id.map(CaseId::uuid),
         state.map(CaseState::as_str),
+        after.map(|position| position.at),
+        after.map(|position| position.id),
         i64::from(limit),
     )
     .fetch_all(conn)

@@ -35,6 +35,15 @@ pub use sqlx::{PgConnection, PgPool};
 /// A connection that goes back to those who share it.
 pub type PoolConnection = sqlx::pool::PoolConnection<sqlx::Postgres>;
 
+/// A place in a list that is sorted by time and id: that of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The entry's time.
+    pub at: chrono::DateTime<chrono::Utc>,
+    /// Its id.
+    pub id: uuid::Uuid,
+}
+
 /// The schema's migrations, in order.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 

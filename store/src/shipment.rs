@@ -34,6 +34,8 @@ pub struct NewShipment<'a> {
     pub tracking_number: &'a TrackingNumber,
     /// What is in it; without, everything that is in no shipment yet.
     pub lines: Option<&'a [StockLine]>,
+    /// Who sends it, if that is known.
+    pub actor: Option<&'a str>,
 }
 
 /// What became of a parcel that was to be made.
@@ -106,7 +108,8 @@ pub async fn make(conn: &mut PgConnection, new: NewShipment<'_>) -> Result<Made,
     }
     let id = ShipmentId::derive(new.order_id, new.carrier, new.tracking_number);
     insert(conn, id, &new, &lines).await?;
-    note(conn, new.order_id, id, "created", &format!("fulfilment.ship:{id}")).await?;
+    let cause = format!("fulfilment.ship:{id}");
+    note(conn, new.order_id, id, "created", &cause, new.actor).await?;
     let mut state = order.state;
     for event in carrier::of_parcel(conn, new.carrier, new.tracking_number).await? {
         state = apply(conn, new.order_id, &event).await?;
@@ -218,7 +221,7 @@ async fn insert(
     let rows = sqlx::query!(
         r#"
         WITH made AS (
-            INSERT INTO shipment (id, order_id, carrier, tracking_number) VALUES ($1, $2, $3, $4)
+            INSERT INTO shipment (id, order_id, carrier, tracking_number, actor) VALUES ($1, $2, $3, $4, $7)
             RETURNING id, order_id
         ), line AS (
             INSERT INTO shipment_line (shipment_id, order_id, sku, quantity)
@@ -235,6 +238,7 @@ async fn insert(
         new.tracking_number.as_str(),
         &skus,
         &quantities,
+        new.actor,
     )
     .execute(conn)
     .await?
@@ -272,7 +276,7 @@ async fn apply(
     .execute(&mut *conn)
     .await?;
     let cause = format!("carrier:{}:{}", event.carrier, event.event_id);
-    note(conn, order_id, shipment.id, event.kind.as_str(), &cause).await?;
+    note(conn, order_id, shipment.id, event.kind.as_str(), &cause, event.actor.as_deref()).await?;
     follow(conn, order).await
 }
 
@@ -324,18 +328,24 @@ async fn cancel(conn: &mut PgConnection, shipment: &Shipment) -> Result<(), Erro
     .execute(&mut *conn)
     .await?;
     let cause = format!("fulfilment.call_off:{}", shipment.id);
-    note(conn, shipment.order_id, shipment.id, "cancelled", &cause).await
+    note(conn, shipment.order_id, shipment.id, "cancelled", &cause, None).await
 }
 
-/// Writes into the order's story what happened to a shipment of it, and announces it.
+/// Writes into the order's story what happened to a shipment of it, by whose word if it was an operator's,
+/// and announces it without that.
 async fn note(
     conn: &mut PgConnection,
     order_id: OrderId,
     shipment_id: ShipmentId,
     what: &str,
     cause: &str,
+    actor: Option<&str>,
 ) -> Result<(), Error> {
-    let detail = json!({ "order_id": order_id, "shipment_id": shipment_id });
+    let announced = json!({ "order_id": order_id, "shipment_id": shipment_id });
+    let mut detail = announced.clone();
+    if let Some(actor) = actor {
+        detail["actor"] = actor.into();
+    }
     sqlx::query!(
         r#"
         INSERT INTO order_event (order_id, seq, kind, cause, detail)
@@ -348,7 +358,7 @@ async fn note(
     )
     .execute(&mut *conn)
     .await?;
-    outbox::announce(conn, &format!("shipment.{what}"), &shipment_id.to_string(), &detail).await
+    outbox::announce(conn, &format!("shipment.{what}"), &shipment_id.to_string(), &announced).await
 }
 
 async fn lock(conn: &mut PgConnection, order_id: OrderId) -> Result<Order, Error> {

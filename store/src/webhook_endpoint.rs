@@ -84,13 +84,18 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<EndpointRow>, Error> {
 
 /// Removes an endpoint and forgets its secret. What is on its way there is given up when it comes due.
 /// `false` if there is none.
-pub async fn remove(conn: &mut PgConnection, id: WebhookEndpointId) -> Result<bool, Error> {
+pub async fn remove(
+    conn: &mut PgConnection,
+    id: WebhookEndpointId,
+    actor: &str,
+) -> Result<bool, Error> {
     let removed = sqlx::query!(
         r#"
-        UPDATE webhook_endpoint SET removed_at = now(), secret = NULL
+        UPDATE webhook_endpoint SET removed_at = now(), removed_by = $2, secret = NULL
         WHERE id = $1 AND removed_at IS NULL
         "#,
         id.uuid(),
+        actor,
     )
     .execute(conn)
     .await?

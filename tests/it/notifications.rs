@@ -136,6 +136,16 @@ async fn what_nobody_takes_is_listed_and_a_retry_delivers_it() {
     }
     until_delivered(&shop, 2).await;
     assert!(dead_letters(&ada, 0).await.is_empty());
+    let first = ada.get("/v1/admin/deliveries?state=delivered&limit=1").await;
+    let cursor = first.body["next_cursor"].as_str().expect("there is more");
+    let rest = ada.get(&format!("/v1/admin/deliveries?state=delivered&cursor={cursor}")).await;
+    let page = |answer: &Answer| answer.body["deliveries"].as_array().expect("one").clone();
+    let mut listed = [page(&first), page(&rest)].concat();
+    listed.sort_by_key(|delivery| delivery["id"].to_string());
+    let mut ids: Vec<_> = dead.iter().map(|delivery| &delivery["id"]).collect();
+    ids.sort_by_key(ToString::to_string);
+    assert_eq!(listed.iter().map(|delivery| &delivery["id"]).collect::<Vec<_>>(), ids);
+    assert_eq!(rest.body["next_cursor"], Value::Null);
     // What was delivered stays so.
     let id = dead[0]["id"].as_str().expect("an id");
     let again =

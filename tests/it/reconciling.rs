@@ -167,6 +167,7 @@ async fn a_case_is_announced_once_and_closed_by_an_operator_for_good() {
     reconcile(&shop, HOUR).await;
     let open = ada.get("/v1/admin/cases?state=open").await;
     let case = &open.body["cases"][0];
+    let named = ada.get(&format!("/v1/admin/cases/{}", case["id"].as_str().expect("an id"))).await;
     let path = format!("/v1/admin/cases/{}/resolve", case["id"].as_str().expect("an id"));
     let unsaid = ada.send(Method::POST, &path, &[], Some(json!({ "reason": "" }))).await;
     let ours = json!({ "reason": "the shop in Graz shares the account" });
@@ -176,6 +177,7 @@ async fn a_case_is_announced_once_and_closed_by_an_operator_for_good() {
     let tally = reconcile(&shop, HOUR).await;
 
     assert_eq!(case["facts"]["intent"], intent.as_str(), "{case:#}");
+    assert_eq!(&named.body, case);
     assert_eq!(
         (unsaid.status, unsaid.code()),
         (StatusCode::UNPROCESSABLE_ENTITY, Some("validation_failed"))
@@ -245,9 +247,12 @@ async fn only_operators_see_cases_and_what_is_no_case_is_not_found() {
         );
     }
     let missing = ada.send(Method::POST, unknown, &[], reason).await;
+    let nobodys = ada.get("/v1/admin/cases/case_01h455vb4pex5vsknk084sn02q").await;
     let unheard = ada.get("/v1/admin/cases?state=closed").await;
 
-    assert_eq!((missing.status, missing.code()), (StatusCode::NOT_FOUND, Some("not_found")));
+    for missing in [missing, nobodys] {
+        assert_eq!((missing.status, missing.code()), (StatusCode::NOT_FOUND, Some("not_found")));
+    }
     assert_eq!(
         (unheard.status, unheard.code()),
         (StatusCode::UNPROCESSABLE_ENTITY, Some("validation_failed"))
@@ -266,9 +271,18 @@ async fn differences_that_cannot_be_meant_end_the_run_before_they_fill_the_list(
 
     let ended = begin(&shop, ReconciliationInput { cases_max: 2, ..HOUR }).await;
     let ended = ended.get_result(WorkflowGetResultOptions::default()).await;
+    let ada = shop.operator("ada").await;
+    let first = ada.get("/v1/admin/cases?limit=2").await;
+    let cursor = first.body["next_cursor"].as_str().expect("there is more");
+    let second = ada.get(&format!("/v1/admin/cases?limit=2&cursor={cursor}")).await;
 
     let error = format!("{:#}", anyhow::Error::new(ended.expect_err("a failed run")));
     assert!(error.contains("API key of the shop's own account"), "{error}");
+    let listed = |page: &Answer| page.body["cases"].as_array().expect("cases").clone();
+    let all = [listed(&first), listed(&second)].concat();
+    assert_eq!(all.len(), 3, "{all:#?}");
+    assert_eq!(Value::Array(all), ada.get("/v1/admin/cases").await.body["cases"]);
+    assert_eq!(second.body["next_cursor"], Value::Null);
 }
 
 #[tokio::test]

@@ -189,15 +189,20 @@ async fn events_that_come_twice_or_out_of_order_deliver_an_order_once_and_it_sta
     let again = tell(&operator, &parcel, "e-2", "delivered").await;
     assert_eq!(shop.contents().await, before);
     let late = tell(&operator, &parcel, "e-1", "dispatched").await;
+    // Told again when nobody listens any more, it was applied all the same.
+    fulfilment_ended(&shop, order).await;
+    let much_later = tell(&operator, &parcel, "e-2", "delivered").await;
     let other = tell(&operator, &parcel, "e-1", "delivered").await;
     let shipped_again = ship(&operator, order, "T-1", None).await;
 
-    for answer in [&delivered, &again, &late, &shipped_again] {
+    let replayed = |answer: &Answer| answer.headers.contains_key("idempotency-replayed");
+    assert!(!replayed(&delivered) && replayed(&again) && replayed(&much_later));
+    assert_eq!(much_later.status, StatusCode::OK, "{:#}", much_later.body);
+    for answer in [&delivered, &again, &late, &much_later, &shipped_again] {
         assert!(answer.status.is_success(), "{:#}", answer.body);
         assert_eq!(answer.state(), Some("delivered"));
     }
     assert_eq!((other.status, other.code()), (StatusCode::CONFLICT, Some("event_id_reused")));
-    fulfilment_ended(&shop, order).await;
     all_told(&shop).await;
     assert_eq!(shop.order_state(order).await.as_deref(), Some("delivered"));
     assert_eq!(announced(&shop, "order.delivered").await, 1);
@@ -232,6 +237,45 @@ async fn a_customer_sees_the_shipments_of_their_own_orders_and_only_operators_sh
     assert_eq!((not_paid.status, not_paid.code()), (StatusCode::CONFLICT, Some("invalid_state")));
     assert_eq!(nobodys.status, StatusCode::NOT_FOUND);
     eve.cancel(unpaid).await;
+    shop.assert_lawful().await;
+}
+
+#[tokio::test]
+async fn an_operator_reads_what_to_ship_and_where_to_and_who_sent_it_is_on_record() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 2, 1299).await;
+    let (ada, order) = sold(&shop, 2).await;
+    let operator = shop.operator("olga").await;
+    let path = format!("/v1/admin/orders/{}", order.order());
+
+    let to_ship = operator.get(&path).await;
+    let by_customer = ada.get(&path).await;
+    let nobodys = operator.get("/v1/admin/orders/ord_00000000000000000000000000").await;
+    let parcel = ship(&operator, order, "T-1", None).await;
+    tell(&shop.operator("bob").await, &parcel, "e-1", "dispatched").await;
+    until(&shop, order, "shipped").await;
+    let told = operator.get(&format!("{path}/timeline")).await;
+
+    let mine = ada.get(&format!("/v1/orders/{}", order.order())).await;
+    assert_eq!(to_ship.status, StatusCode::OK, "{:#}", to_ship.body);
+    assert_eq!(to_ship.body["lines"], mine.body["lines"]);
+    assert_eq!(to_ship.body["email"], "ada@example.com");
+    assert_eq!(to_ship.body["shipping_address"]["city"], "Berlin");
+    assert_eq!(by_customer.status, StatusCode::FORBIDDEN);
+    assert_eq!(nobodys.status, StatusCode::NOT_FOUND);
+    let by = |kind: &str| {
+        let entries = told.body["entries"].as_array().expect("entries");
+        let of_order = entries.iter().find(|e| e["source"] == "order" && e["kind"] == kind);
+        of_order.unwrap_or_else(|| panic!("no {kind} in {:#}", told.body))["detail"]["actor"]
+            .clone()
+    };
+    assert_eq!((by("shipment_created"), by("shipment_dispatched")), (json!("olga"), json!("bob")));
+    let named: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM outbox WHERE payload::text LIKE '%olga%'")
+            .fetch_one(&shop.db)
+            .await
+            .expect("a count");
+    assert_eq!(named, 0, "who works here is nobody else's business");
     shop.assert_lawful().await;
 }
 

@@ -55,7 +55,7 @@ async fn print_purchase(ports: &Ports, api: &str, operator: &str) -> anyhow::Res
     let token = text("token")?;
     let customer: CustomerId = text("customer_id")?.parse().context("a customer id is none")?;
     let key = "first-purchase";
-    let checkout = CheckoutId::derive(customer, key);
+    let order = CheckoutId::derive(customer, key).order();
 
     println!("A guest's token, and three lines that buy something:");
     println!();
@@ -63,7 +63,7 @@ async fn print_purchase(ports: &Ports, api: &str, operator: &str) -> anyhow::Res
     println!();
     println!(
         "curl -s {api}/v1/cart/items -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \
-         -d '{{\"sku\":\"{SKU}\",\"quantity\":1}}'; echo"
+         -d '{{\"sku\":\"{SKU}\",\"quantity\":2}}'; echo"
     );
     println!();
     println!(
@@ -71,7 +71,7 @@ async fn print_purchase(ports: &Ports, api: &str, operator: &str) -> anyhow::Res
          -H 'Idempotency-Key: {key}' -d '{BUYER}'; echo"
     );
     println!();
-    println!("curl -s {api}/v1/checkouts/{checkout} -H \"Authorization: Bearer $TOKEN\"; echo");
+    println!("curl -s {api}/v1/orders/{order} -H \"Authorization: Bearer $TOKEN\"; echo");
     println!();
     println!("An operator's token, and a line that audits the books:");
     println!();

@@ -5,12 +5,17 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Face, answer,
-    convert::{self, books::stock_level, case, moment, order::shipment_plan, webhook},
+    convert::{self, books::stock_level, case, moment, webhook},
     named, proto,
     proto::admin_service_server::AdminService,
+    wanted,
 };
 use crate::service::{
-    admin::NewReceipt, refund::NewRefund, request::wait, restock::NewRestock, shipment::NewEvent,
+    admin::NewReceipt,
+    refund::NewRefund,
+    request::wait,
+    restock::NewRestock,
+    shipment::{NewEvent, NewShipment, Recorded},
 };
 
 #[tonic::async_trait]
@@ -43,6 +48,15 @@ impl AdminService for Face {
     ) -> Result<Response<proto::Audit>, Status> {
         self.operator(request.metadata())?;
         Ok(Response::new(self.0.audit().await?.into()))
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<proto::GetOrderRequest>,
+    ) -> Result<Response<proto::OrderToShip>, Status> {
+        self.operator(request.metadata())?;
+        let id: OrderId = named(&request.into_inner().id)?;
+        Ok(Response::new(self.0.order_to_ship(id).await?.into()))
     }
 
     async fn get_timeline(
@@ -110,8 +124,8 @@ impl AdminService for Face {
         let operator = self.operator(request.metadata())?;
         let message = request.into_inner();
         let order_id: OrderId = named(&message.order_id)?;
-        let plan = shipment_plan(message)?;
-        let (shipment, replayed) = self.0.ship(&operator, order_id, plan).await?;
+        let new = NewShipment::try_from(message)?;
+        let (shipment, replayed) = self.0.ship(&operator, order_id, new).await?;
         Ok(answer(shipment, replayed))
     }
 
@@ -134,9 +148,10 @@ impl AdminService for Face {
         let message = request.into_inner();
         let id: ShipmentId = named(&message.shipment_id)?;
         let event = NewEvent::try_from(message)?;
-        let (shipment, applied) = self.0.shipment_event(&operator, id, event).await?;
+        let Recorded { shipment, applied, replayed } =
+            self.0.shipment_event(&operator, id, event).await?;
         let shipment = Some(shipment.into());
-        Ok(Response::new(proto::RecordedShipmentEvent { shipment, applied }))
+        Ok(answer(proto::RecordedShipmentEvent { shipment, applied }, replayed))
     }
 
     async fn list_cases(
@@ -144,8 +159,18 @@ impl AdminService for Face {
         request: Request<proto::ListCasesRequest>,
     ) -> Result<Response<proto::Cases>, Status> {
         self.operator(request.metadata())?;
-        let state = case::wanted(request.into_inner())?;
-        Ok(Response::new(self.0.cases(state).await?.into()))
+        let proto::ListCasesRequest { state, cursor, limit } = request.into_inner();
+        let wanted = wanted(cursor.as_deref(), limit)?;
+        Ok(Response::new(self.0.cases(case::state(state)?, wanted).await?.into()))
+    }
+
+    async fn get_case(
+        &self,
+        request: Request<proto::GetCaseRequest>,
+    ) -> Result<Response<proto::Case>, Status> {
+        self.operator(request.metadata())?;
+        let id: CaseId = named(&request.into_inner().id)?;
+        Ok(Response::new(self.0.case(id).await?.into()))
     }
 
     async fn resolve_case(
@@ -200,8 +225,9 @@ impl AdminService for Face {
         request: Request<proto::ListDeliveriesRequest>,
     ) -> Result<Response<proto::Deliveries>, Status> {
         self.operator(request.metadata())?;
-        let state = webhook::wanted(request.into_inner())?;
-        Ok(Response::new(self.0.deliveries(state).await?.into()))
+        let proto::ListDeliveriesRequest { state, cursor, limit } = request.into_inner();
+        let wanted = wanted(cursor.as_deref(), limit)?;
+        Ok(Response::new(self.0.deliveries(webhook::state(state)?, wanted).await?.into()))
     }
 
     async fn retry_delivery(

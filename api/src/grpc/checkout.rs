@@ -12,6 +12,7 @@ use super::{
         CancelRequest, Checkout, GetRequest, StartRequest, SubmitPaymentRequest, WatchRequest,
         checkout_service_server::CheckoutService,
     },
+    refusal,
 };
 use crate::{error::Error, service::request::wait};
 
@@ -23,7 +24,11 @@ impl CheckoutService for Face {
         let message = request.into_inner();
         let wait = wait(message.wait_seconds.map(u64::from));
         let asked = self.0.checkout_start(caller, &key, message.try_into()?, wait).await?;
-        Ok(answer(asked.checkout.sold()?, asked.replayed))
+        let replayed = asked.replayed;
+        match asked.checkout.sold() {
+            Ok(checkout) => Ok(answer(checkout, replayed)),
+            Err(error) => Err(refusal(error, replayed)),
+        }
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Checkout>, Status> {

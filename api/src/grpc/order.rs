@@ -9,6 +9,7 @@ use super::{
         CancelOrderRequest, GetOrderRequest, ListOrdersRequest, Order, OrderPage,
         order_service_server::OrderService,
     },
+    wanted,
 };
 use crate::service::request::wait;
 
@@ -20,9 +21,8 @@ impl OrderService for Face {
     ) -> Result<Response<OrderPage>, Status> {
         let caller = self.caller(request.metadata())?;
         let ListOrdersRequest { cursor, limit } = request.into_inner();
-        let limit = limit.map(|limit| limit.to_string());
-        let page = self.0.orders(caller, cursor.as_deref(), limit.as_deref()).await?;
-        Ok(Response::new(page.into()))
+        let wanted = wanted(cursor.as_deref(), limit)?;
+        Ok(Response::new(self.0.orders(caller, wanted).await?.into()))
     }
 
     async fn get(&self, request: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {

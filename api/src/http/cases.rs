@@ -14,7 +14,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Body, ByOperator, Named};
 use crate::{
     error::{Error, FieldError, Problem},
-    service::Service,
+    service::{
+        Service,
+        page::{Page, Wanted},
+    },
 };
 
 /// A difference that was found.
@@ -65,8 +68,10 @@ impl From<CaseRow> for CaseBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Cases)]
 pub(super) struct CasesBody {
-    /// At most 100, the newest first.
+    /// The newest first.
     cases: Vec<CaseBody>,
+    /// Send it as `cursor` for the next page; null on the last.
+    next_cursor: Option<String>,
 }
 
 /// Which cases.
@@ -76,6 +81,10 @@ pub(super) struct CasesBody {
 pub(super) struct CasesQuery {
     /// open, mended or resolved; all of them if not given.
     state: Option<String>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many, 1 to 100; 20 if not given.
+    limit: Option<String>,
 }
 
 /// What an operator says of a case that is seen to.
@@ -96,7 +105,7 @@ pub(super) struct CaseResolutionBody {
     security(("bearer" = [])),
     params(CasesQuery),
     responses(
-        (status = 200, description = "Cases", body = CasesBody),
+        (status = 200, description = "One page", body = CasesBody),
         (status = "4XX", description = "unauthenticated, forbidden, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -105,13 +114,34 @@ pub(super) async fn list(
     ByOperator(_): ByOperator,
     query: Result<Query<CasesQuery>, QueryRejection>,
 ) -> Result<Json<CasesBody>, Error> {
-    let Query(CasesQuery { state }) = query.map_err(|_| {
-        let detail = "there is only `state`, once";
+    let Query(CasesQuery { state, cursor, limit }) = query.map_err(|_| {
+        let detail = "there are only `state`, `cursor` and `limit`, each once";
         Error::Invalid(vec![FieldError::parameter("query", "unknown_parameter", detail)])
     })?;
     let state = state.as_deref().map(read_state).transpose()?;
-    let cases = service.cases(state).await?;
-    Ok(Json(CasesBody { cases: cases.into_iter().map(Into::into).collect() }))
+    let wanted = Wanted::parse(cursor.as_deref(), limit.as_deref())?;
+    let Page { entries, next_cursor } = service.cases(state, wanted).await?;
+    Ok(Json(CasesBody { cases: entries.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// One case, as `case.opened` names it.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/cases/{id}",
+    tag = "operators",
+    security(("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    responses(
+        (status = 200, description = "The case", body = CaseBody),
+        (status = "4XX", description = "unauthenticated, forbidden, not_found", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn show(
+    State(service): State<Service>,
+    ByOperator(_): ByOperator,
+    Named(id): Named<CaseId>,
+) -> Result<Json<CaseBody>, Error> {
+    Ok(Json(service.case(id).await?.into()))
 }
 
 /// Closes an open case that people have seen to. It stays closed while its facts stay the same. One that is

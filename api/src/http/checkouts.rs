@@ -15,15 +15,11 @@ use utoipa::ToSchema;
 pub(super) use self::events::{__path_events, events};
 use super::{
     extract::{Body, Caller, Key, Named, NoBody, OptionalKey, Wait},
-    view::{CheckoutBody, MoneySchema},
+    view::{AddressBody, CheckoutBody, MoneySchema},
 };
 use crate::{
     error::{Error, IDEMPOTENCY_REPLAYED, Problem},
-    service::{
-        Service,
-        checkout::Checkout,
-        request::{Address, CheckoutRequest},
-    },
+    service::{Service, checkout::Checkout, request::CheckoutRequest},
 };
 
 /// What to buy the cart with.
@@ -38,7 +34,7 @@ pub(super) struct NewCheckout {
     payment: Option<Payment>,
     #[schema(max_length = 254, example = "ann@example.com")]
     email: String,
-    shipping_address: NewAddress,
+    shipping_address: AddressBody,
 }
 
 /// How to pay.
@@ -50,34 +46,13 @@ pub(super) struct Payment {
     method: PaymentMethod,
 }
 
-/// Where to ship to.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Address)]
-struct NewAddress {
-    #[schema(min_length = 1, max_length = 200)]
-    name: String,
-    #[schema(min_length = 1, max_length = 200)]
-    line1: String,
-    #[schema(min_length = 1, max_length = 200)]
-    line2: Option<String>,
-    #[schema(min_length = 1, max_length = 100)]
-    city: String,
-    #[schema(min_length = 1, max_length = 20)]
-    postal_code: String,
-    /// ISO 3166-1, two letters.
-    #[schema(pattern = "^[A-Z]{2}$", example = "DE")]
-    country: String,
-}
-
 impl From<NewCheckout> for CheckoutRequest {
     fn from(body: NewCheckout) -> Self {
-        let NewAddress { name, line1, line2, city, postal_code, country } = body.shipping_address;
         Self {
             expected_total: body.expected_total,
             payment: body.payment.map(|payment| payment.method),
             email: body.email,
-            shipping_address: Address { name, line1, line2, city, postal_code, country },
+            shipping_address: body.shipping_address.into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/orders`: what the caller bought.
+//! `/v1/orders`: what the caller bought; and `/v1/admin/orders/{id}`: what somebody did, and who gets it.
 
 use axum::{
     Json,
@@ -11,12 +11,15 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    extract::{Caller, Named, NoBody, Wait},
-    view::{OrderBody, OrderPageBody},
+    extract::{ByOperator, Caller, Named, NoBody, Wait},
+    view::{OrderBody, OrderPageBody, OrderToShipBody},
 };
 use crate::{
     error::{Error, FieldError, Problem},
-    service::Service,
+    service::{
+        Service,
+        page::{Page, Wanted},
+    },
 };
 
 /// Which page.
@@ -51,9 +54,9 @@ pub(super) async fn list(
         let detail = "there are only `cursor` and `limit`, each once";
         Error::Invalid(vec![FieldError::parameter("query", "unknown_parameter", detail)])
     })?;
-    let page = service.orders(caller, cursor.as_deref(), limit.as_deref()).await?;
-    let orders = page.orders.into_iter().map(Into::into).collect();
-    Ok(Json(OrderPageBody { orders, next_cursor: page.next_cursor }))
+    let wanted = Wanted::parse(cursor.as_deref(), limit.as_deref())?;
+    let Page { entries, next_cursor } = service.orders(caller, wanted).await?;
+    Ok(Json(OrderPageBody { orders: entries.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
 /// One order, with its lines, its shipments and what happened to it.
@@ -76,6 +79,26 @@ pub(super) async fn show(
     Ok(Json(service.order(caller, id).await?.into()))
 }
 
+/// Anybody's order, with what it takes to ship it.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/orders/{id}",
+    tag = "operators",
+    security(("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    responses(
+        (status = 200, description = "The order, and who gets it", body = OrderToShipBody),
+        (status = "4XX", description = "unauthenticated, forbidden, not_found", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn to_ship(
+    State(service): State<Service>,
+    ByOperator(_): ByOperator,
+    Named(id): Named<OrderId>,
+) -> Result<Json<OrderToShipBody>, Error> {
+    Ok(Json(service.order_to_ship(id).await?.into()))
+}
+
 /// Calls a paid order off before it is shipped, and waits a little until its money is on its way back. An
 /// order that was called off before is answered the same.
 #[utoipa::path(
@@ -88,8 +111,8 @@ pub(super) async fn show(
         ("Prefer" = Option<String>, Header, description = "`wait=n`: how many seconds to wait for the outcome, 0 to 20; 2 if not given"),
     ),
     responses(
-        (status = 200, description = "It is called off, and all of its money is on its way back", body = OrderBody),
-        (status = 202, description = "It is called off, and its money will be paid back", body = OrderBody),
+        (status = 200, description = "It is over unsold, or all of its money went back", body = OrderBody),
+        (status = 202, description = "It is called off and will not be shipped; its money is being paid back. Should the card network refuse that, people see to it", body = OrderBody),
         (status = "4XX", description = "malformed, unauthenticated, not_found, invalid_state (state; with checkout_id, while its checkout can be cancelled instead), unsupported_media_type, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "unavailable: send it again", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
     )

@@ -14,7 +14,6 @@ use domain::{
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use workflows::contract::shipping::ShipmentPlan;
 
 use super::{
     extract::{self, Body, ByOperator, Named, RawBody},
@@ -22,7 +21,10 @@ use super::{
 };
 use crate::{
     error::{Error, IDEMPOTENCY_REPLAYED, Problem},
-    service::{Service, shipment::NewEvent},
+    service::{
+        Service,
+        shipment::{NewEvent, NewShipment},
+    },
 };
 
 /// A parcel to send.
@@ -100,8 +102,8 @@ pub(super) async fn create(
 ) -> Result<Response, Error> {
     let line = |NewShipmentLine { sku, quantity }| StockLine { sku, quantity };
     let lines = lines.map(|lines| lines.into_iter().map(line).collect());
-    let plan = ShipmentPlan { carrier, tracking_number, lines };
-    let (shipment, replayed) = service.ship(&operator, order_id, plan).await?;
+    let new = NewShipment { carrier, tracking_number, lines };
+    let (shipment, replayed) = service.ship(&operator, order_id, new).await?;
     let body = Json(ShipmentBody::from(shipment));
     Ok(if replayed {
         ([(IDEMPOTENCY_REPLAYED, "true")], body).into_response()
@@ -140,8 +142,8 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "Which shipment")),
     request_body = NewEventBody,
     responses(
-        (status = 200, description = "The shipment as it stands after it", body = ShipmentBody),
-        (status = 202, description = "It is kept, and will be applied; the shipment as it stands now", body = ShipmentBody),
+        (status = 200, description = "The shipment as it stands after it", body = ShipmentBody, headers(("Idempotency-Replayed" = Option<String>, description = "`true` if this event was told before"))),
+        (status = 202, description = "It is kept, and will be applied; the shipment as it stands now", body = ShipmentBody, headers(("Idempotency-Replayed" = Option<String>, description = "`true` if this event was told before"))),
         (status = "4XX", description = "malformed, unauthenticated, forbidden, not_found, event_id_reused, payload_too_large, unsupported_media_type, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -150,11 +152,16 @@ pub(super) async fn event(
     ByOperator(operator): ByOperator,
     Named(id): Named<ShipmentId>,
     Body(NewEventBody { event_id, kind, at }): Body<NewEventBody>,
-) -> Result<(StatusCode, Json<ShipmentBody>), Error> {
+) -> Result<Response, Error> {
     let event = NewEvent { event_id, kind, at };
-    let (shipment, told) = service.shipment_event(&operator, id, event).await?;
-    let status = if told { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(shipment.into())))
+    let recorded = service.shipment_event(&operator, id, event).await?;
+    let status = if recorded.applied { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let body = Json(ShipmentBody::from(recorded.shipment));
+    Ok(if recorded.replayed {
+        (status, [(IDEMPOTENCY_REPLAYED, "true")], body).into_response()
+    } else {
+        (status, body).into_response()
+    })
 }
 
 /// Takes in what a carrier says of a parcel. Told again, or in another order, it changes nothing.

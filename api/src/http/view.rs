@@ -4,7 +4,7 @@ pub(super) mod shipment;
 
 use chrono::{DateTime, Utc};
 use domain::{CheckoutId, CheckoutState, CustomerId, Money, OrderId, OrderState, Quantity, Sku};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use store::{
     inventory::Level,
     law::{Audit, Breach},
@@ -21,6 +21,8 @@ use crate::{
     service::{
         cart::{self, Cart},
         checkout::Checkout,
+        order::OrderToShip,
+        request::Address,
     },
 };
 
@@ -35,6 +37,40 @@ pub(super) struct MoneySchema {
     /// ISO 4217.
     #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
+}
+
+/// Where to ship to.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Address)]
+pub(super) struct AddressBody {
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    #[schema(min_length = 1, max_length = 200)]
+    line1: String,
+    #[schema(min_length = 1, max_length = 200)]
+    line2: Option<String>,
+    #[schema(min_length = 1, max_length = 100)]
+    city: String,
+    #[schema(min_length = 1, max_length = 20)]
+    postal_code: String,
+    /// ISO 3166-1, two letters.
+    #[schema(pattern = "^[A-Z]{2}$", example = "DE")]
+    country: String,
+}
+
+impl From<AddressBody> for Address {
+    fn from(body: AddressBody) -> Self {
+        let AddressBody { name, line1, line2, city, postal_code, country } = body;
+        Self { name, line1, line2, city, postal_code, country }
+    }
+}
+
+impl From<Address> for AddressBody {
+    fn from(address: Address) -> Self {
+        let Address { name, line1, line2, city, postal_code, country } = address;
+        Self { name, line1, line2, city, postal_code, country }
+    }
 }
 
 /// A new guest.
@@ -276,6 +312,25 @@ impl From<(OrderDetail, Vec<Shipment>)> for OrderBody {
             events: order.events.into_iter().map(event).collect(),
             called_off_at: order.called_off_at,
         }
+    }
+}
+
+/// An order, and who gets it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderToShip)]
+pub(super) struct OrderToShipBody {
+    #[serde(flatten)]
+    order: OrderBody,
+    #[schema(value_type = String, example = "cus_01h455vb4pex5vsknk084sn02q")]
+    customer_id: CustomerId,
+    email: String,
+    shipping_address: AddressBody,
+}
+
+impl From<OrderToShip> for OrderToShipBody {
+    fn from(to_ship: OrderToShip) -> Self {
+        let OrderToShip { order, customer_id, email, shipping_address } = to_ship;
+        Self { order: order.into(), customer_id, email, shipping_address: shipping_address.into() }
     }
 }
 

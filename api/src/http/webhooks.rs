@@ -15,7 +15,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Body, ByOperator, Named};
 use crate::{
     error::{Error, FieldError, Problem},
-    service::{Service, webhooks::read_state},
+    service::{
+        Service,
+        page::{Page, Wanted},
+        webhooks::read_state,
+    },
 };
 
 /// Where to post events to.
@@ -107,8 +111,10 @@ impl From<DeliveryRow> for DeliveryBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Deliveries)]
 pub(super) struct DeliveriesBody {
-    /// At most 100, those first that have been as they are for the longest.
+    /// Those first that have been as they are for the longest.
     deliveries: Vec<DeliveryBody>,
+    /// Send it as `cursor` for the next page; null on the last.
+    next_cursor: Option<String>,
 }
 
 /// Which deliveries.
@@ -118,6 +124,10 @@ pub(super) struct DeliveriesBody {
 pub(super) struct DeliveriesQuery {
     /// waiting, delivered or dead; all of them if not given.
     state: Option<String>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many, 1 to 100; 20 if not given.
+    limit: Option<String>,
 }
 
 /// Has events posted to a URL from now on: `{"id", "topic", "created_at", "data"}`, with the headers
@@ -193,7 +203,7 @@ pub(super) async fn remove(
     security(("bearer" = [])),
     params(DeliveriesQuery),
     responses(
-        (status = 200, description = "Deliveries", body = DeliveriesBody),
+        (status = 200, description = "One page", body = DeliveriesBody),
         (status = "4XX", description = "unauthenticated, forbidden, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -202,13 +212,15 @@ pub(super) async fn deliveries(
     ByOperator(_): ByOperator,
     query: Result<Query<DeliveriesQuery>, QueryRejection>,
 ) -> Result<Json<DeliveriesBody>, Error> {
-    let Query(DeliveriesQuery { state }) = query.map_err(|_| {
-        let detail = "there is only `state`, once";
+    let Query(DeliveriesQuery { state, cursor, limit }) = query.map_err(|_| {
+        let detail = "there are only `state`, `cursor` and `limit`, each once";
         Error::Invalid(vec![FieldError::parameter("query", "unknown_parameter", detail)])
     })?;
     let state = state.as_deref().map(read_state).transpose()?;
-    let deliveries = service.deliveries(state).await?;
-    Ok(Json(DeliveriesBody { deliveries: deliveries.into_iter().map(Into::into).collect() }))
+    let wanted = Wanted::parse(cursor.as_deref(), limit.as_deref())?;
+    let Page { entries, next_cursor } = service.deliveries(state, wanted).await?;
+    let deliveries = entries.into_iter().map(Into::into).collect();
+    Ok(Json(DeliveriesBody { deliveries, next_cursor }))
 }
 
 /// Has a delivery tried again that was given up. Any other stays as it is.

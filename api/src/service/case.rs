@@ -2,18 +2,33 @@
 //! wait for its time.
 
 use domain::{CaseId, CaseState};
-use store::case::{self, CaseRow};
+use store::{
+    Position,
+    case::{self, CaseRow},
+};
 
-use super::{Service, admin::checked_reason};
+use super::{
+    Service,
+    admin::checked_reason,
+    page::{Page, Wanted},
+};
 use crate::{auth::Operator, error::Error};
-
-/// The most cases in one answer.
-const CASES_MAX: u32 = 100;
 
 impl Service {
     /// Cases in one state, or in any, the newest first.
-    pub(crate) async fn cases(&self, state: Option<CaseState>) -> Result<Vec<CaseRow>, Error> {
-        Ok(case::list(&mut *self.connection().await?, state, CASES_MAX).await?)
+    pub(crate) async fn cases(
+        &self,
+        state: Option<CaseState>,
+        wanted: Wanted,
+    ) -> Result<Page<CaseRow>, Error> {
+        let mut conn = self.connection().await?;
+        let cases = case::list(&mut conn, state, wanted.after, wanted.rows()).await?;
+        Ok(wanted.page(cases, |case| Position { at: case.found_at, id: case.id.uuid() }))
+    }
+
+    /// One case.
+    pub(crate) async fn case(&self, id: CaseId) -> Result<CaseRow, Error> {
+        case::find(&mut *self.connection().await?, id).await?.ok_or(Error::NotFound)
     }
 
     /// Closes an open case, for good as long as its facts stay the same. One that is not open is left as it

@@ -13,7 +13,7 @@ use domain::{
     payment::ATTEMPTS_MAX,
 };
 use store::{
-    checkout::{CheckoutRow, NewCheckout, OrderLineRow, OrderRow, Registered},
+    checkout::{CheckoutRow, Finished, NewCheckout, OrderLineRow, OrderRow, Registered},
     inventory::Hold,
     payment::AttemptState,
 };
@@ -171,7 +171,8 @@ impl Service {
     }
 
     /// Tries to pay, and waits a little for the outcome. A decline that leaves tries is an error, too:
-    /// what was asked for did not happen.
+    /// what was asked for did not happen. One that was asked for before, under its key, is told how the
+    /// checkout stands also when that is over.
     pub(crate) async fn checkout_pay(
         &self,
         caller: CustomerId,
@@ -180,9 +181,15 @@ impl Service {
         key: Option<&IdempotencyKey>,
         wait: Duration,
     ) -> Result<Checkout, Error> {
-        self.unfinished(caller, id).await?;
         let key = key.map(IdempotencyKey::as_str);
-        match self.0.engine.submit_payment(id, method, key, wait).await? {
+        let over = self.row(caller, id).await?.finished.is_some();
+        let told = match key {
+            None if over => Told::Refused,
+            // It may have been this one's doing, and the answer was lost.
+            Some(key) if over => self.0.engine.told_to_pay(id, key).await?,
+            _ => self.0.engine.submit_payment(id, method, key, wait).await?,
+        };
+        match told {
             Told::Answered(status) => {
                 let checkout = self.answered(caller, id, *status).await?;
                 match (&checkout.problem, checkout.state) {
@@ -197,14 +204,24 @@ impl Service {
         }
     }
 
-    /// Calls the checkout off, and waits a little until it is undone.
+    /// Calls the checkout off, and waits a little until it is undone. One that was called off before is
+    /// answered the same.
     pub(crate) async fn checkout_cancel(
         &self,
         caller: CustomerId,
         id: CheckoutId,
         wait: Duration,
     ) -> Result<Checkout, Error> {
-        self.unfinished(caller, id).await?;
+        let row = self.row(caller, id).await?;
+        match &row.finished {
+            Some(Finished { state: CheckoutState::Cancelled, .. }) => {
+                return Ok(compose(row, None, None, None));
+            }
+            Some(Finished { state, .. }) => {
+                return Err(Error::InvalidState { state: *state, checkout_id: id });
+            }
+            None => {}
+        }
         match self.0.engine.cancel(id, wait).await? {
             Told::Answered(status) => {
                 let checkout = self.answered(caller, id, *status).await?;
@@ -259,14 +276,6 @@ impl Service {
     async fn row(&self, caller: CustomerId, id: CheckoutId) -> Result<CheckoutRow, Error> {
         let mut conn = self.connection().await?;
         store::checkout::find(&mut conn, caller, id).await?.ok_or(Error::NotFound)
-    }
-
-    /// Refuses what is not the caller's, and what is over without asking the engine.
-    async fn unfinished(&self, caller: CustomerId, id: CheckoutId) -> Result<(), Error> {
-        match self.row(caller, id).await?.finished {
-            Some(finished) => Err(Error::InvalidState { state: finished.state, checkout_id: id }),
-            None => Ok(()),
-        }
     }
 
     pub(super) async fn invalid_state(

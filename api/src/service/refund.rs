@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use domain::{
-    CustomerId, Money, OrderId, OrderState, RefundId, RefundProblem, RefundPurpose,
+    CustomerId, Money, OrderId, OrderState, RefundId, RefundProblem, RefundPurpose, RefundState,
     refund::{CANCEL_REFERENCE, REASON_CHARS_MAX, REFERENCE_CHARS_MAX},
 };
 use store::{order::read::OrderDetail, refund::RefundRow, shipment::Shipment};
@@ -140,9 +140,10 @@ impl Service {
             store::refund::find(&mut conn, id).await?
         };
         let known = known.map(|row| same(row, order_id, amount)).transpose()?;
-        if let Some(row) =
-            known.as_ref().filter(|row| row.provider_ref.is_some() || !row.state.open())
-        {
+        // What is not decided may have lost its workflow, and is started again then.
+        let decided =
+            |row: &&RefundRow| !matches!(row.state, RefundState::Requested | RefundState::Pending);
+        if let Some(row) = known.as_ref().filter(decided) {
             return Ok((row.clone(), true));
         }
         let asked = self.0.engine.refund(input, wait).await?;

@@ -29,6 +29,14 @@ const EVENT_AT_MIN: i64 = 946_684_800;
 /// How far ahead of ours a carrier's clock may be.
 const EVENT_AHEAD_HOURS_MAX: i64 = 24;
 
+/// A parcel as an operator sends it.
+pub(crate) struct NewShipment {
+    pub(crate) carrier: Carrier,
+    pub(crate) tracking_number: TrackingNumber,
+    /// What is in it; without, everything that is in no shipment yet.
+    pub(crate) lines: Option<Vec<StockLine>>,
+}
+
 /// What an operator says of a parcel.
 pub(crate) struct NewEvent {
     pub(crate) event_id: CarrierEventId,
@@ -37,17 +45,29 @@ pub(crate) struct NewEvent {
     pub(crate) at: Option<DateTime<Utc>>,
 }
 
+/// An event that was kept.
+pub(crate) struct Recorded {
+    /// Its parcel as it stands now.
+    pub(crate) shipment: Shipment,
+    /// Whether the fulfilment knows of it. If not, a worker will see to it.
+    pub(crate) applied: bool,
+    /// Whether it was kept before.
+    pub(crate) replayed: bool,
+}
+
 impl Service {
     /// Makes a shipment, and whether it was there before.
     pub(crate) async fn ship(
         &self,
         operator: &Operator,
         order_id: OrderId,
-        plan: ShipmentPlan,
+        NewShipment { carrier, tracking_number, lines }: NewShipment,
     ) -> Result<(Shipment, bool), Error> {
-        if let Some(lines) = &plan.lines {
+        if let Some(lines) = &lines {
             lines_fit(lines)?;
         }
+        let actor = Some(operator.as_str().to_owned());
+        let plan = ShipmentPlan { carrier, tracking_number, lines, actor };
         let mut conn = self.connection().await?;
         let state = order::state(&mut conn, order_id).await?.ok_or(Error::NotFound)?;
         let known = shipment::of_parcel(&mut conn, &plan.carrier, &plan.tracking_number).await?;
@@ -93,19 +113,20 @@ impl Service {
         Ok(shipment::of_order(&mut conn, order_id).await?)
     }
 
-    /// Keeps what an operator says of a parcel, and tells its fulfilment. Where the parcel stands, and
-    /// whether it was told already.
+    /// Keeps what an operator says of a parcel, and tells its fulfilment.
     pub(crate) async fn shipment_event(
         &self,
         operator: &Operator,
         id: ShipmentId,
         NewEvent { event_id, kind, at }: NewEvent,
-    ) -> Result<(Shipment, bool), Error> {
+    ) -> Result<Recorded, Error> {
         let Shipment { order_id, carrier, tracking_number, .. } = self.shipment(id).await?;
         let at = at.unwrap_or_else(Utc::now);
         let name = CarrierEventName { carrier: carrier.clone(), event_id: event_id.clone() };
-        let event = CarrierEvent { carrier, event_id, tracking_number, kind, at };
-        match self.keep(&event).await? {
+        let actor = Some(operator.as_str().to_owned());
+        let event = CarrierEvent { carrier, event_id, tracking_number, kind, at, actor };
+        let kept = self.keep(&event).await?;
+        match kept {
             Kept::New => {
                 let (kind, operator) = (kind.as_str(), operator.as_str());
                 tracing::info!(shipment.id = %id, operator, "{id} is said to be {kind}");
@@ -114,8 +135,14 @@ impl Service {
             Kept::Other => return Err(Error::Shipping(Unshipped::EventIdReused)),
         }
         // It is in the books; if this fails, a worker does it.
-        let told = self.0.engine.carrier_event(order_id, name).await.is_ok();
-        Ok((self.shipment(id).await?, told))
+        let mut applied = self.0.engine.carrier_event(order_id, name.clone()).await.is_ok();
+        if !applied {
+            // A fulfilment that is over has heard everything, as the worker knows that told it.
+            let mut conn = self.connection().await?;
+            applied = !carrier::waits(&mut conn, &name.carrier, &name.event_id).await?;
+        }
+        let shipment = self.shipment(id).await?;
+        Ok(Recorded { shipment, applied, replayed: kept == Kept::Known })
     }
 
     /// Refuses what is not the carrier's own word.
@@ -143,7 +170,7 @@ impl Service {
         kind: ParcelEvent,
         at: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let event = CarrierEvent { carrier, event_id, tracking_number, kind, at };
+        let event = CarrierEvent { carrier, event_id, tracking_number, kind, at, actor: None };
         if self.keep(&event).await? == Kept::Other {
             // Sending it again would not help, so the carrier is not told.
             let CarrierEvent { carrier, event_id, .. } = &event;

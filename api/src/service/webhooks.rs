@@ -10,7 +10,10 @@ use store::{
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::Service;
+use super::{
+    Service,
+    page::{Page, Wanted},
+};
 use crate::{
     auth::Operator,
     error::{Error, FieldError},
@@ -22,9 +25,6 @@ pub(crate) const ENDPOINTS_MAX: u32 = 20;
 pub(crate) const TOPICS_MAX: usize = 50;
 /// The longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2000;
-/// The most deliveries that are listed. Those first that have been as they are for the longest, so what
-/// is retried makes room for the next.
-pub(crate) const DELIVERIES_MAX: u32 = 100;
 
 impl Service {
     /// Registers an endpoint. What its deliveries are signed with is told this once.
@@ -72,19 +72,22 @@ impl Service {
         operator: &Operator,
         id: WebhookEndpointId,
     ) -> Result<(), Error> {
-        if !webhook_endpoint::remove(&mut *self.connection().await?, id).await? {
+        if !webhook_endpoint::remove(&mut *self.connection().await?, id, operator.as_str()).await? {
             return Err(Error::NotFound);
         }
         tracing::info!(endpoint.id = %id, operator = operator.as_str(), "{id} is told nothing more");
         Ok(())
     }
 
-    /// Deliveries in that state, or in any.
+    /// Deliveries in that state, or in any, those first that have been as they are for the longest.
     pub(crate) async fn deliveries(
         &self,
         state: Option<DeliveryState>,
-    ) -> Result<Vec<DeliveryRow>, Error> {
-        Ok(delivery::list(&mut *self.connection().await?, state, DELIVERIES_MAX).await?)
+        wanted: Wanted,
+    ) -> Result<Page<DeliveryRow>, Error> {
+        let mut conn = self.connection().await?;
+        let deliveries = delivery::list(&mut conn, state, wanted.after, wanted.rows()).await?;
+        Ok(wanted.page(deliveries, DeliveryRow::position))
     }
 
     /// Has a delivery that was given up tried again; one that was not is left as it is.
@@ -93,7 +96,8 @@ impl Service {
         operator: &Operator,
         id: DeliveryId,
     ) -> Result<DeliveryRow, Error> {
-        let retried = delivery::retry(&mut *self.connection().await?, id).await?;
+        let retried =
+            delivery::retry(&mut *self.connection().await?, id, operator.as_str()).await?;
         let retried = retried.ok_or(Error::NotFound)?;
         tracing::info!(delivery.id = %id, operator = operator.as_str(), "{id} is tried again");
         Ok(retried)

@@ -5,7 +5,7 @@ use domain::{DeliveryId, EventId, WebhookEndpointId};
 use sqlx::PgConnection;
 
 use super::DeliveryState;
-use crate::Error;
+use crate::{Error, Position};
 
 /// A delivery, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,35 +32,50 @@ pub struct DeliveryRow {
     pub last_error: Option<String>,
 }
 
-/// Deliveries in one state, or in any, those first that have been in it for the longest.
+impl DeliveryRow {
+    /// Its place in the list.
+    pub fn position(&self) -> Position {
+        Position { at: self.ended_at.unwrap_or(self.created_at), id: self.id.uuid() }
+    }
+}
+
+/// Deliveries in one state, or in any, those first that have been in it for the longest, from a position on.
 pub async fn list(
     conn: &mut PgConnection,
     state: Option<DeliveryState>,
+    after: Option<Position>,
     limit: u32,
 ) -> Result<Vec<DeliveryRow>, Error> {
-    find(conn, None, state, limit).await
+    find(conn, None, state, after, limit).await
 }
 
 /// Has a delivery that was given up tried again, as if for the first time; any other stays as it is. The
 /// delivery after that, if there is one.
-pub async fn retry(conn: &mut PgConnection, id: DeliveryId) -> Result<Option<DeliveryRow>, Error> {
+pub async fn retry(
+    conn: &mut PgConnection,
+    id: DeliveryId,
+    actor: &str,
+) -> Result<Option<DeliveryRow>, Error> {
     sqlx::query!(
         r#"
         UPDATE delivery
-        SET state = 'waiting', ended_at = NULL, tries = 0, due_at = now(), tried_since = now()
+        SET state = 'waiting', ended_at = NULL, tries = 0, due_at = now(), tried_since = now(),
+            retried_by = $2
         WHERE id = $1 AND state = 'dead'
         "#,
         id.uuid(),
+        actor,
     )
     .execute(&mut *conn)
     .await?;
-    Ok(find(conn, Some(id), None, 1).await?.pop())
+    Ok(find(conn, Some(id), None, None, 1).await?.pop())
 }
 
 async fn find(
     conn: &mut PgConnection,
     id: Option<DeliveryId>,
     state: Option<DeliveryState>,
+    after: Option<Position>,
     limit: u32,
 ) -> Result<Vec<DeliveryRow>, Error> {
     let rows = sqlx::query!(
@@ -69,10 +84,13 @@ async fn find(
             d.last_error
         FROM delivery d JOIN outbox o ON o.id = d.event_id
         WHERE ($1::uuid IS NULL OR d.id = $1) AND ($2::text IS NULL OR d.state = $2)
-        ORDER BY coalesce(d.ended_at, d.created_at), d.id LIMIT $3
+            AND ($3::timestamptz IS NULL OR (coalesce(d.ended_at, d.created_at), d.id) > ($3, $4::uuid))
+        ORDER BY coalesce(d.ended_at, d.created_at), d.id LIMIT $5
         "#,
         id.map(DeliveryId::uuid),
         state.map(DeliveryState::as_str),
+        after.map(|position| position.at),
+        after.map(|position| position.id),
         i64::from(limit),
     )
     .fetch_all(conn)

@@ -1,5 +1,5 @@
-//! Reading orders, for those who placed them. Who may see an order is decided in the statement: one
-//! of somebody else's is no order.
+//! Reading orders, for those who placed them and those who ship them. Who may see an order is decided in
+//! the statement: to a customer, one of somebody else's is no order.
 
 use chrono::{DateTime, Utc};
 use domain::{CustomerId, Money, OrderId, OrderState, Quantity, Sku};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 
 use super::{money, parse_state};
-use crate::Error;
+use crate::{Error, Position};
 
 /// An order, as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,17 @@ pub struct OrderLine {
     pub unit_price: Money,
 }
 
+/// Who gets an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipient {
+    /// Who placed it.
+    pub customer_id: CustomerId,
+    /// Where to write to.
+    pub email: String,
+    /// Where to ship to, as it was given.
+    pub shipping_address: serde_json::Value,
+}
+
 /// Something that happened to an order.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct OrderEventRow {
@@ -59,15 +70,6 @@ pub struct OrderEventRow {
     pub kind: String,
     /// When.
     pub at: DateTime<Utc>,
-}
-
-/// A place between two orders of the list: after the one with this time and id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// When that order was created.
-    pub created_at: DateTime<Utc>,
-    /// Which it was.
-    pub id: OrderId,
 }
 
 /// The customer's orders, newest first, from a position on.
@@ -87,8 +89,8 @@ pub async fn list(
         LIMIT $4
         "#,
         customer_id.uuid(),
-        after.map(|position| position.created_at),
-        after.map(|position| position.id.uuid()),
+        after.map(|position| position.at),
+        after.map(|position| position.id),
         i64::from(limit),
     )
     .fetch_all(conn)
@@ -114,10 +116,10 @@ struct JsonLine {
     unit_price_minor: i64,
 }
 
-/// The customer's order of that id, in one statement.
+/// The order of that id, if it is the customer's or no customer is given, in one statement.
 pub async fn find(
     conn: &mut PgConnection,
-    customer_id: CustomerId,
+    customer_id: Option<CustomerId>,
     order_id: OrderId,
 ) -> Result<Option<OrderDetail>, Error> {
     let row = sqlx::query!(
@@ -134,10 +136,10 @@ pub async fn find(
                 FROM order_event e WHERE e.order_id = o.id
             ) AS "events!: Json<Vec<OrderEventRow>>"
         FROM customer_order o
-        WHERE o.id = $1 AND o.customer_id = $2
+        WHERE o.id = $1 AND ($2::uuid IS NULL OR o.customer_id = $2)
         "#,
         order_id.uuid(),
-        customer_id.uuid(),
+        customer_id.map(CustomerId::uuid),
     )
     .fetch_optional(conn)
     .await?;
@@ -167,5 +169,23 @@ pub async fn find(
         lines,
         events: row.events.0,
         called_off_at: row.called_off_at,
+    }))
+}
+
+/// Who gets an order, as its checkout was told.
+pub async fn recipient(
+    conn: &mut PgConnection,
+    order_id: OrderId,
+) -> Result<Option<Recipient>, Error> {
+    let row = sqlx::query!(
+        "SELECT customer_id, email, shipping_address FROM checkout WHERE id = $1",
+        order_id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Recipient {
+        customer_id: row.customer_id.into(),
+        email: row.email,
+        shipping_address: row.shipping_address,
     }))
 }

@@ -1,7 +1,8 @@
 //! Cases over gRPC: the same as over HTTP, under the same codes.
 
 use api::grpc::proto::{
-    Case, CaseState, ListCasesRequest, ResolveCaseRequest, StartReconciliationRequest,
+    Case, CaseState, GetCaseRequest, ListCasesRequest, ResolveCaseRequest,
+    StartReconciliationRequest,
 };
 use domain::CheckoutId;
 use tests::{Shop, eventually};
@@ -32,10 +33,13 @@ async fn an_operator_has_the_books_compared_and_resolves_what_is_found() {
     .await;
     let open = eventually("a case is open", || async {
         let mut olga = olga.clone();
-        let open = olga.asks(ListCasesRequest { state: CaseState::Open.into() });
+        let open =
+            olga.asks(ListCasesRequest { state: CaseState::Open.into(), ..Default::default() });
         olga.client.list_cases(open).await.expect("cases").into_inner().cases.pop()
     })
     .await;
+    let named = olga.asks(GetCaseRequest { id: open.id.clone() });
+    let named = olga.client.get_case(named).await.expect("the case").into_inner();
     let unsaid = olga.asks(ResolveCaseRequest { id: open.id.clone(), reason: String::new() });
     let unsaid = olga.client.resolve_case(unsaid).await.expect_err("a reason is needed");
     let reason = "the other shop's".to_owned();
@@ -46,10 +50,11 @@ async fn an_operator_has_the_books_compared_and_resolves_what_is_found() {
     let unknown = olga.asks(ResolveCaseRequest { id: unknown, reason: "x".to_owned() });
     let unknown = olga.client.resolve_case(unknown).await.expect_err("there is none");
     reconcile(&shop, HOUR).await;
-    let all = olga.asks(ListCasesRequest { state: 0 });
+    let all = olga.asks(ListCasesRequest::default());
     let all = olga.client.list_cases(all).await.expect("cases").into_inner().cases;
 
     assert_eq!(open.difference, "open_authorization");
+    assert_eq!(named, open);
     assert!(open.facts_json.contains(&stranger), "{}", open.facts_json);
     assert_refused(&unsaid, Code::InvalidArgument, "validation_failed");
     assert_refused(&unknown, Code::NotFound, "not_found");
@@ -67,7 +72,7 @@ async fn cases_are_not_for_customers() {
     let mut eve = Admin::arrive(&shop, &token).await;
 
     let (list, compare) =
-        (eve.asks(ListCasesRequest { state: 0 }), eve.asks(StartReconciliationRequest {}));
+        (eve.asks(ListCasesRequest::default()), eve.asks(StartReconciliationRequest {}));
     let resolve = eve.asks(ResolveCaseRequest { id: "x".to_owned(), reason: "x".to_owned() });
     let refusals = [
         eve.client.list_cases(list).await.map(drop),

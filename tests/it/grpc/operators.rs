@@ -1,9 +1,9 @@
 //! What operators do over gRPC: the same as over HTTP, under the same codes.
 
 use api::grpc::proto::{
-    self, CreateRefundRequest, CreateShipmentRequest, DeliveryState, ListDeliveriesRequest,
-    ListRefundsRequest, ListShipmentsRequest, ListWebhookEndpointsRequest, ParcelEvent,
-    RecordShipmentEventRequest, RecordedShipmentEvent, Refund, RefundState,
+    self, CreateRefundRequest, CreateShipmentRequest, DeliveryState, GetOrderRequest,
+    ListDeliveriesRequest, ListRefundsRequest, ListShipmentsRequest, ListWebhookEndpointsRequest,
+    ParcelEvent, RecordShipmentEventRequest, RecordedShipmentEvent, Refund, RefundState,
     RegisterWebhookEndpointRequest, RemoveWebhookEndpointRequest, ResolutionAction,
     ResolveCheckoutRequest, RestockRequest, Restocked, RetryDeliveryRequest, Shipment,
     ShipmentState, StockLine,
@@ -64,7 +64,7 @@ impl Admin {
     }
 
     async fn deliveries(&mut self, state: i32) -> Result<Vec<proto::Delivery>, Status> {
-        let request = self.asks(ListDeliveriesRequest { state });
+        let request = self.asks(ListDeliveriesRequest { state, ..Default::default() });
         self.client.list_deliveries(request).await.map(|listed| listed.into_inner().deliveries)
     }
 }
@@ -139,6 +139,11 @@ async fn an_operator_sends_an_order_in_parcels_and_says_where_they_are() {
     let listed = olga.client.list_shipments(list).await.expect("shipments").into_inner();
     let numbers = listed.shipments.iter().map(|shipment| shipment.tracking_number.as_str());
     assert_eq!(numbers.collect::<Vec<_>>(), ["T-1", "T-2"]);
+    let seen_whole = olga.asks(GetOrderRequest { id: order.clone() });
+    let to_ship = olga.client.get_order(seen_whole).await.expect("the order").into_inner();
+    assert_eq!(to_ship.order.expect("an order").shipments, listed.shipments);
+    assert_eq!(to_ship.email, "ada@example.com");
+    assert_eq!(to_ship.shipping_address.expect("an address").country, "DE");
 
     let reused = olga.ship(parcel(&order, "T-1", mugs(2))).await.expect_err("another parcel");
     assert_refused(&reused, Code::AlreadyExists, "tracking_number_reused");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{CheckoutId, RefundId};
+use domain::RefundId;
 use temporalio_client::{NamespacedClient, WorkflowTerminateOptions};
 use temporalio_common::{
     ActivityDefinition,
@@ -43,7 +43,7 @@ async fn a_paid_checkout_that_lost_its_workflow_is_a_case_and_is_sold_once_it_is
         let ada = shop.operator("ada").await;
         assert_eq!(cases(&ada, "open").await, sorted([("overdue_checkout", lost.to_string())]));
         assert_eq!(shop.order_state(lost).await.as_deref(), Some("placed"));
-        start_over(shop, lost).await;
+        start_over(shop, &lost.to_string()).await;
         eventually("the sale is final", || async {
             (shop.counters("MUG-1").await == (STOCK - 1, 0, 1)).then_some(())
         })
@@ -66,10 +66,16 @@ async fn money_that_was_to_go_back_and_is_still_here_long_after_is_a_case() {
     assert!(called_off.status.is_success(), "{:#}", called_off.body);
     let forgotten = buy(&shop, "pm_card_visa").await;
     let id = RefundId::derive(forgotten.order(), "one");
+    let customer = shop.customer().await.with("MUG-1", 1).await;
+    let regretted = customer.buy("pm_card_visa").await.checkout();
+    let regret = RefundId::derive(regretted.order(), "cancel");
     shop.kill_paysim();
     refund(&ada, forgotten, 500).await;
-    let handle = shop.engine.get_workflow_handle::<RefundWorkflow>(id.to_string());
-    handle.terminate(WorkflowTerminateOptions::default()).await.expect("it was running");
+    customer.cancel_order(regretted).await;
+    for id in [id, regret] {
+        let handle = shop.engine.get_workflow_handle::<RefundWorkflow>(id.to_string());
+        handle.terminate(WorkflowTerminateOptions::default()).await.expect("it was running");
+    }
     shop.start_paysim().await;
     buy(&shop, "pm_card_visa").await;
 
@@ -77,11 +83,12 @@ async fn money_that_was_to_go_back_and_is_still_here_long_after_is_a_case() {
     let first = reconcile(&shop, impatient()).await;
     let second = reconcile(&shop, impatient()).await;
 
-    assert_eq!((in_time.opened, first.opened, second.opened), (0, 2, 0));
+    assert_eq!((in_time.opened, first.opened, second.opened), (0, 3, 0));
     assert_eq!(
         cases(&ada, "open").await,
         sorted([
             ("overdue_refund", id.to_string()),
+            ("overdue_refund", regret.to_string()),
             ("unreturned_money", disputed.payment().to_string()),
         ])
     );
@@ -89,6 +96,12 @@ async fn money_that_was_to_go_back_and_is_still_here_long_after_is_a_case() {
     assert_eq!(paid_back.state(), Some("succeeded"), "{:#}", paid_back.body);
     let asked_again = refund_as(&ada, forgotten, 500, "one").await;
     assert_eq!(asked_again.state(), Some("succeeded"), "{:#}", asked_again.body);
+    start_over(&shop, &regret.to_string()).await;
+    eventually("what was called off is paid back", || async {
+        (shop.order_state(regretted).await.as_deref() == Some("refunded")).then_some(())
+    })
+    .await;
+    assert_eq!(shop.payment(regretted).await, PAID_BACK);
     assert_eq!(shop.payment(disputed).await, PAID_BACK);
     assert_eq!(shop.payment(forgotten).await, PAID_BACK);
     shop.assert_lawful().await;
@@ -99,16 +112,16 @@ fn impatient() -> ReconciliationInput {
     ReconciliationInput { overdue_after_ms: 0, ..HOUR }
 }
 
-/// Starts a checkout's workflow over from its first task, as an operator does in the engine's web UI.
-async fn start_over(shop: &Shop, checkout: CheckoutId) {
+/// Starts a workflow over from its first task, as an operator does in the engine's web UI.
+async fn start_over(shop: &Shop, workflow_id: &str) {
     let reset = ResetWorkflowExecutionRequest {
         namespace: shop.engine.namespace(),
         workflow_execution: Some(WorkflowExecution {
-            workflow_id: checkout.to_string(),
+            workflow_id: workflow_id.to_owned(),
             run_id: String::new(),
         }),
         reason: "its workflow was lost".to_owned(),
-        // The start of the first task; the checkout's own start and the task's schedule are before it.
+        // The start of the first task; the workflow's own start and the task's schedule are before it.
         workflow_task_finish_event_id: 3,
         request_id: Uuid::new_v4().to_string(),
         ..ResetWorkflowExecutionRequest::default()

@@ -38,6 +38,9 @@ pub struct ShipmentPlan {
     pub tracking_number: TrackingNumber,
     /// What is in it; without, everything that is not in a shipment yet.
     pub lines: Option<Vec<StockLine>>,
+    /// Which operator sends it.
+    #[serde(default)]
+    pub actor: Option<String>,
 }
 
 /// How `fulfilment.ship` ended.

@@ -7,13 +7,12 @@ use super::timestamp;
 use crate::{
     error::{Error, FieldError},
     grpc::proto,
+    service::page::Page,
 };
 
 /// Which cases are asked for; any, if it is not said.
-pub(in crate::grpc) fn wanted(
-    request: proto::ListCasesRequest,
-) -> Result<Option<CaseState>, Error> {
-    match proto::CaseState::try_from(request.state) {
+pub(in crate::grpc) fn state(number: i32) -> Result<Option<CaseState>, Error> {
+    match proto::CaseState::try_from(number) {
         Ok(proto::CaseState::Unspecified) => Ok(None),
         Ok(proto::CaseState::Open) => Ok(Some(CaseState::Open)),
         Ok(proto::CaseState::Mended) => Ok(Some(CaseState::Mended)),
@@ -25,9 +24,9 @@ pub(in crate::grpc) fn wanted(
     }
 }
 
-impl From<Vec<CaseRow>> for proto::Cases {
-    fn from(rows: Vec<CaseRow>) -> Self {
-        Self { cases: rows.into_iter().map(Into::into).collect() }
+impl From<Page<CaseRow>> for proto::Cases {
+    fn from(Page { entries, next_cursor }: Page<CaseRow>) -> Self {
+        Self { cases: entries.into_iter().map(Into::into).collect(), next_cursor }
     }
 }
 

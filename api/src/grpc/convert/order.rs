@@ -5,18 +5,22 @@ use store::{
     order::read::{OrderDetail, OrderEventRow, OrderLine, OrderSummary},
     shipment::Shipment,
 };
-use workflows::contract::shipping::ShipmentPlan;
 
 use super::{chosen, moment, stock_line, timestamp};
 use crate::{
     error::Error,
     grpc::{field, proto},
-    service::{order::Page, shipment::NewEvent},
+    service::{
+        order::OrderToShip,
+        page::Page,
+        request::Address,
+        shipment::{NewEvent, NewShipment},
+    },
 };
 
-impl From<Page> for proto::OrderPage {
-    fn from(Page { orders, next_cursor }: Page) -> Self {
-        Self { orders: orders.into_iter().map(Into::into).collect(), next_cursor }
+impl From<Page<OrderSummary>> for proto::OrderPage {
+    fn from(Page { entries, next_cursor }: Page<OrderSummary>) -> Self {
+        Self { orders: entries.into_iter().map(Into::into).collect(), next_cursor }
     }
 }
 
@@ -52,6 +56,20 @@ impl From<(OrderDetail, Vec<Shipment>)> for proto::Order {
             shipments: shipments.into_iter().map(Into::into).collect(),
             events: order.events.into_iter().map(event).collect(),
             called_off_at: order.called_off_at.map(timestamp),
+        }
+    }
+}
+
+impl From<OrderToShip> for proto::OrderToShip {
+    fn from(to_ship: OrderToShip) -> Self {
+        let OrderToShip { order, customer_id, email, shipping_address } = to_ship;
+        let Address { name, line1, line2, city, postal_code, country } = shipping_address;
+        let address = proto::Address { name, line1, line2, city, postal_code, country };
+        Self {
+            order: Some(order.into()),
+            customer_id: customer_id.to_string(),
+            email,
+            shipping_address: Some(address),
         }
     }
 }
@@ -102,22 +120,23 @@ impl From<ShipmentState> for proto::ShipmentState {
     }
 }
 
-/// The parcel that is asked for.
-pub(in crate::grpc) fn shipment_plan(
-    raw: proto::CreateShipmentRequest,
-) -> Result<ShipmentPlan, Error> {
-    let line = |(number, raw)| {
-        let (sku, quantity) = stock_line(number, raw)?;
-        let quantity = field(&format!("lines/{number}/quantity"), quantity.try_into())?;
-        Ok(StockLine { sku, quantity })
-    };
-    let lines: Vec<StockLine> =
-        raw.lines.into_iter().enumerate().map(line).collect::<Result<_, Error>>()?;
-    Ok(ShipmentPlan {
-        carrier: field("carrier", raw.carrier.try_into())?,
-        tracking_number: field("tracking_number", raw.tracking_number.try_into())?,
-        lines: (!lines.is_empty()).then_some(lines),
-    })
+impl TryFrom<proto::CreateShipmentRequest> for NewShipment {
+    type Error = Error;
+
+    fn try_from(raw: proto::CreateShipmentRequest) -> Result<Self, Error> {
+        let line = |(number, raw)| {
+            let (sku, quantity) = stock_line(number, raw)?;
+            let quantity = field(&format!("lines/{number}/quantity"), quantity.try_into())?;
+            Ok(StockLine { sku, quantity })
+        };
+        let lines: Vec<StockLine> =
+            raw.lines.into_iter().enumerate().map(line).collect::<Result<_, Error>>()?;
+        Ok(Self {
+            carrier: field("carrier", raw.carrier.try_into())?,
+            tracking_number: field("tracking_number", raw.tracking_number.try_into())?,
+            lines: (!lines.is_empty()).then_some(lines),
+        })
+    }
 }
 
 impl TryFrom<proto::RecordShipmentEventRequest> for NewEvent {

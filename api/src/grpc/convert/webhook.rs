@@ -9,6 +9,7 @@ use super::timestamp;
 use crate::{
     error::{Error, FieldError},
     grpc::proto,
+    service::page::Page,
 };
 
 /// An endpoint, with its secret where that is told.
@@ -28,10 +29,8 @@ impl From<Vec<EndpointRow>> for proto::WebhookEndpoints {
 }
 
 /// Which deliveries are asked for; any, if it is not said.
-pub(in crate::grpc) fn wanted(
-    request: proto::ListDeliveriesRequest,
-) -> Result<Option<DeliveryState>, Error> {
-    match proto::DeliveryState::try_from(request.state) {
+pub(in crate::grpc) fn state(number: i32) -> Result<Option<DeliveryState>, Error> {
+    match proto::DeliveryState::try_from(number) {
         Ok(proto::DeliveryState::Unspecified) => Ok(None),
         Ok(proto::DeliveryState::Waiting) => Ok(Some(DeliveryState::Waiting)),
         Ok(proto::DeliveryState::Delivered) => Ok(Some(DeliveryState::Delivered)),
@@ -43,9 +42,9 @@ pub(in crate::grpc) fn wanted(
     }
 }
 
-impl From<Vec<DeliveryRow>> for proto::Deliveries {
-    fn from(rows: Vec<DeliveryRow>) -> Self {
-        Self { deliveries: rows.into_iter().map(Into::into).collect() }
+impl From<Page<DeliveryRow>> for proto::Deliveries {
+    fn from(Page { entries, next_cursor }: Page<DeliveryRow>) -> Self {
+        Self { deliveries: entries.into_iter().map(Into::into).collect(), next_cursor }
     }
 }
 
