@@ -5,11 +5,13 @@ use std::sync::Arc;
 use store::{
     PgPool,
     order::{self, Opened, Placed, Settled},
+    payment,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::contract::{
-    self, CancelInput, OpenInput, OpenOutcome, PlaceInput, PlaceOutcome, SettleInput, Unsettled,
+    self, BegunAttempt, CancelInput, OpenInput, OpenOutcome, PlaceInput, PlaceOutcome, SettleInput,
+    Unsettled,
 };
 
 use crate::{failure, heartbeat, holds::Holds};
@@ -31,9 +33,20 @@ impl Orders {
         let opened =
             order::open(&mut tx, input.checkout_id, input.customer_id, input.expected_total)
                 .await?;
+        let begun = match opened {
+            Opened::Pending { again: true, .. } => {
+                payment::attempts(&mut tx, input.checkout_id.payment()).await?.pop()
+            }
+            Opened::Pending { again: false, .. } | Opened::Refused(_) => None,
+        };
         tx.commit().await?;
         Ok(match opened {
-            Opened::Pending { total, lines } => OpenOutcome::Opened { total, lines },
+            Opened::Pending { total, lines, again: _ } => {
+                let begun = begun
+                    .filter(|row| row.state.live())
+                    .map(|row| BegunAttempt { attempt: row.attempt, method: row.method });
+                OpenOutcome::Opened { total, lines, begun }
+            }
             Opened::Refused(problem) => OpenOutcome::Refused { problem },
         })
     }

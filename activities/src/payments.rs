@@ -106,8 +106,10 @@ impl Payments {
         }
         let charge = Charge { payment: payment_id, attempt: input.attempt, amount: input.amount };
         let asked = match &row.provider_ref {
-            Some(reference) => self.provider.look_up(&intent_id(reference)?, &charge).await,
-            None => self.provider.settle_creation(&charge, &input.method, row.age).await,
+            // It was there, so that the provider does not know it decides nothing: the key may be another's.
+            Some(reference) => Ok(self.provider.look_up(&intent_id(reference)?, &charge).await?),
+            // By the method that it was begun with, which a lost task may have been told and this one not.
+            None => self.provider.settle_creation(&charge, &row.method, row.age).await,
         };
         let asked = match asked {
             Ok(intent) => {
@@ -284,7 +286,8 @@ impl Payments {
     }
 
     /// For a hold that ran out while its payment was in flight: asks the provider, and closes the
-    /// payment if no money is set aside or on its way. `false` if some is, or if nobody can say.
+    /// payment if no money is set aside or on its way. `false` if some is, or if nobody can say. A payment that
+    /// is closed already is undone whatever it holds.
     pub(crate) async fn abandon(&self, checkout_id: CheckoutId) -> bool {
         match self.try_abandon(checkout_id).await {
             Ok(abandoned) => abandoned,
@@ -296,20 +299,34 @@ impl Payments {
     }
 
     async fn try_abandon(&self, checkout_id: CheckoutId) -> Result<bool, Trouble> {
-        let attempts = {
+        let payment_id = checkout_id.payment();
+        let (closed, attempts) = {
             let mut conn = self.pool.acquire().await?;
-            payment::attempts(&mut conn, checkout_id.payment()).await?
+            let closed = payment::closed(&mut conn, payment_id).await?;
+            (closed, payment::attempts(&mut conn, payment_id).await?)
         };
+        // What is closed can never be sold, so its money goes back, whoever began to undo it.
+        if !closed && self.may_bring_money(&attempts).await? {
+            return Ok(false);
+        }
+        // Counts up, so that an answer which the provider keeps with a key does not stand for good.
+        let minutes = attempts.iter().map(|row| row.age.as_secs() / 60).max().unwrap_or_default();
+        let retry = u32::try_from(minutes).unwrap_or(u32::MAX).saturating_add(1);
+        self.void_payment(checkout_id, retry).await.map(|_| true)
+    }
+
+    /// Whether money is set aside, taken or on its way, as the provider says.
+    async fn may_bring_money(&self, attempts: &[AttemptRow]) -> Result<bool, Trouble> {
         for reference in attempts.iter().filter_map(|row| row.provider_ref.as_ref()) {
             let status = self.provider.retrieve(&intent_id(reference)?).await?.status;
             if matches!(
                 status,
                 IntentStatus::RequiresCapture | IntentStatus::Succeeded | IntentStatus::Processing
             ) {
-                return Ok(false);
+                return Ok(true);
             }
         }
-        self.void_payment(checkout_id, 1).await.map(|_| true)
+        Ok(false)
     }
 }
 

@@ -136,18 +136,12 @@ impl Engine {
                 .map_err(|_| late("starting a checkout"))?
                 .map(|_| Started::Ongoing);
         }
+        if asked_before {
+            return start_again(client, input, wait).await;
+        }
         let id = input.checkout_id;
-        let answer = async {
-            if asked_before {
-                start_again(client, input).await
-            } else {
-                start_first(client, input).await
-            }
-        };
-        match timeout(wait, answer).await {
+        match timeout(wait, start_first(client, input)).await {
             Ok(Ok(started)) => Ok(started),
-            // What is there already may be an earlier run, which says nothing of this one.
-            Ok(Err(error)) if asked_before => Err(error),
             // No answer to rely on, as when the worker died: what was started goes on.
             Ok(Err(_)) | Err(_) => match describe(&self.handle(id)?).await {
                 Ok(()) => Ok(Started::Ongoing),
@@ -365,18 +359,27 @@ async fn start_first(client: &Client, input: CheckoutInput) -> Result<Started, E
     }
 }
 
-/// Finds the checkout's run, or starts another if the last was refused, and waits for its outcome.
-/// In one round trip the engine would answer for the refused run, instead of starting another.
-async fn start_again(client: &Client, input: CheckoutInput) -> Result<Started, Error> {
-    let Some(handle) = start_only(client, input).await? else { return Ok(Started::Ended) };
+/// Finds the checkout's run, or starts another if the last was refused, and waits for its outcome. In one
+/// round trip the engine would answer for the refused run, instead of starting another; and until the start
+/// is known to have come to something, what is there may be that run.
+async fn start_again(
+    client: &Client,
+    input: CheckoutInput,
+    wait: Duration,
+) -> Result<Started, Error> {
+    let started = timeout(CALL_TIMEOUT, start_only(client, input)).await;
+    let started = started.map_err(|_| late("starting a checkout"))??;
+    let Some(handle) = started else { return Ok(Started::Ended) };
     let options =
         WorkflowExecuteUpdateOptions::builder().update_id(AWAIT_OUTCOME.to_owned()).build();
-    match handle.execute_update(CheckoutWorkflow::await_outcome, (), options).await {
-        Ok(status) => Ok(Started::Answered(Box::new(status))),
-        Err(WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_)) => {
+    let outcome = handle.execute_update(CheckoutWorkflow::await_outcome, (), options);
+    match timeout(wait, outcome).await {
+        Ok(Ok(status)) => Ok(Started::Answered(Box::new(status))),
+        Ok(Err(WorkflowUpdateError::NotFound(_) | WorkflowUpdateError::Failed(_))) => {
             Ok(Started::Ended)
         }
-        Err(error) => Err(unavailable("waiting for a checkout", error)),
+        Ok(Err(error)) => Err(unavailable("waiting for a checkout", error)),
+        Err(_) => Ok(Started::Ongoing),
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Difference {
     OverdueCheckout,
     /// The provider has long not said whether a refund went through, or was never reached about it.
     OverdueRefund,
-    /// An order is called off, its money is still here, and nothing is about to give it back.
+    /// An order is called off or was never sold, its money is still here, and nothing is about to give it back.
     UnreturnedMoney,
 }
 

@@ -107,7 +107,7 @@ const LAWS: &[Law] = &[
                 <> (coalesce(c.state, '') = 'completed')",
     },
     Law {
-        claim: "a sold order has been paid its total less what went back, and no other order has been paid anything",
+        claim: "a sold order has been paid its total less what went back, and any other only what was paid back in vain",
         when: When::Quiet,
         sql: "
             SELECT o.id::text FROM customer_order o LEFT JOIN payment p USING (id) LEFT JOIN LATERAL (
@@ -116,7 +116,7 @@ const LAWS: &[Law] = &[
             ) r ON true
             WHERE coalesce(p.captured_minor - p.refunded_minor + p.refund_failed_minor, 0)
                 <> CASE WHEN o.state IN ('paid', 'partially_shipped', 'shipped', 'delivered', 'refunded')
-                    THEN o.total_minor - r.given_back ELSE 0 END",
+                    THEN o.total_minor - r.given_back ELSE coalesce(p.refund_failed_minor, 0) END",
     },
     Law {
         claim: "a refunded order has nothing left, unless a refund of it came back",

@@ -24,6 +24,8 @@ pub enum Opened {
         total: Money,
         /// How many SKUs.
         lines: u32,
+        /// Whether it was so before.
+        again: bool,
     },
     /// Nothing was written.
     Refused(Problem),
@@ -84,7 +86,8 @@ pub async fn open(
         Err(problem) => return Ok(Opened::Refused(problem)),
     };
     insert(conn, checkout_id, customer_id, cart.version, &quote, &items).await?;
-    Ok(Opened::Pending { total: quote.total, lines: line_count(quote.lines.len()) })
+    let lines = line_count(quote.lines.len());
+    Ok(Opened::Pending { total: quote.total, lines, again: false })
 }
 
 /// Turns a pending order into a placed one, if its stock was still held a moment ago. One that was
@@ -277,7 +280,8 @@ async fn already_open(
     .await?;
     row.map(|row| {
         let total = money(row.total_minor, &row.currency)?;
-        Ok(Opened::Pending { total, lines: u32::try_from(row.lines).unwrap_or(u32::MAX) })
+        let lines = u32::try_from(row.lines).unwrap_or(u32::MAX);
+        Ok(Opened::Pending { total, lines, again: true })
     })
     .transpose()
 }

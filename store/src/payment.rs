@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 pub(crate) use self::ledger::book;
 pub use self::ledger::{
-    EntryKind, Resummed, book_came, book_returned, missummed, refunded, resum, set_aside,
+    EntryKind, Resummed, book_came, book_came_back, book_returned, missummed, refunded, resum,
+    set_aside,
 };
 use crate::{
     Error,
@@ -58,6 +59,11 @@ impl AttemptState {
         }
     }
 
+    /// Whether it may still bring money, or has.
+    pub const fn live(self) -> bool {
+        !matches!(self, Self::Declined | Self::Closed)
+    }
+
     pub(crate) fn parse(name: &str) -> Result<Self, Error> {
         Self::ALL
             .into_iter()
@@ -71,6 +77,8 @@ impl AttemptState {
 pub struct AttemptRow {
     /// Which.
     pub attempt: Attempt,
+    /// With what it was begun.
+    pub method: PaymentMethod,
     /// Where it stands.
     pub state: AttemptState,
     /// The provider's id, once it has one.
@@ -130,6 +138,7 @@ pub async fn begin_attempt(
     .await?;
     Ok(Begun::Open(AttemptRow {
         attempt,
+        method: method.clone(),
         state: AttemptState::Started,
         provider_ref: None,
         decline_code: None,
@@ -295,7 +304,7 @@ pub async fn find(
 ) -> Result<(Money, AttemptRow), Error> {
     let row = sqlx::query!(
         r#"
-        SELECT p.amount_minor, p.currency, a.state, a.provider_ref, a.decline_code,
+        SELECT p.amount_minor, p.currency, a.method, a.state, a.provider_ref, a.decline_code,
             (extract(epoch FROM now() - a.started_at) * 1000)::bigint AS "age_ms!"
         FROM payment p JOIN payment_attempt a ON a.payment_id = p.id
         WHERE p.id = $1 AND a.attempt = $2
@@ -306,10 +315,16 @@ pub async fn find(
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| Error::Broken(format!("attempt {attempt} of {payment_id} was never begun")))?;
-    let state = AttemptState::parse(&row.state)?;
-    let (provider_ref, decline_code) = (row.provider_ref, row.decline_code);
     let amount = money(row.amount_minor, &row.currency)?;
-    Ok((amount, AttemptRow { attempt, state, provider_ref, decline_code, age: age(row.age_ms) }))
+    let found = AttemptRow {
+        attempt,
+        method: method(row.method)?,
+        state: AttemptState::parse(&row.state)?,
+        provider_ref: row.provider_ref,
+        decline_code: row.decline_code,
+        age: age(row.age_ms),
+    };
+    Ok((amount, found))
 }
 
 /// Those of the checkouts whose payment may still take, or has taken, money.
@@ -337,7 +352,7 @@ pub async fn attempts(
 ) -> Result<Vec<AttemptRow>, Error> {
     let rows = sqlx::query!(
         r#"
-        SELECT attempt, state, provider_ref, decline_code,
+        SELECT attempt, method, state, provider_ref, decline_code,
             (extract(epoch FROM now() - started_at) * 1000)::bigint AS "age_ms!"
         FROM payment_attempt WHERE payment_id = $1 ORDER BY attempt
         "#,
@@ -350,6 +365,7 @@ pub async fn attempts(
             Ok(AttemptRow {
                 attempt: u32::try_from(row.attempt)
                     .map_err(|_| Error::corrupt("payment_attempt", "attempt"))?,
+                method: method(row.method)?,
                 state: AttemptState::parse(&row.state)?,
                 provider_ref: row.provider_ref,
                 decline_code: row.decline_code,
@@ -357,6 +373,10 @@ pub async fn attempts(
             })
         })
         .collect()
+}
+
+fn method(text: String) -> Result<PaymentMethod, Error> {
+    text.try_into().map_err(|_| Error::corrupt("payment_attempt", "method"))
 }
 
 /// A clock that was set back makes nothing younger than new.

@@ -178,6 +178,24 @@ pub async fn unrecorded(
     Ok(rows.into_iter().map(|row| (row.refund, row.payment_id.into())).collect())
 }
 
+/// Those of the provider's intents of which our books say that all their money was paid back, and whose.
+pub async fn returned(
+    conn: &mut PgConnection,
+    intents: &[String],
+) -> Result<Vec<(PaymentId, String)>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT DISTINCT e.payment_id, e.provider_ref
+        FROM payment_entry e JOIN payment p ON p.id = e.payment_id
+        WHERE e.kind = 'refunded' AND e.provider_ref = ANY ($1) AND p.closed_at IS NOT NULL
+        "#,
+        intents
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.payment_id.into(), row.provider_ref)).collect())
+}
+
 /// Those of the checkouts that have been over for so long, or that there are not, and what became of them.
 pub async fn over(
     conn: &mut PgConnection,

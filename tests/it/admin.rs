@@ -7,6 +7,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tests::{Answer, Customer, Payment, Shop, Spec, eventually};
 
+use crate::saga::attention;
+
 const RECEIPTS: &str = "/v1/admin/inventory/MUG-1/receipts";
 
 async fn receive(operator: &Customer, quantity: i64, reference: &str) -> Answer {
@@ -162,6 +164,32 @@ async fn a_checkout_that_needs_attention_can_be_given_up_and_its_stock_goes_back
     };
     assert_eq!(recorded, [row("give_up", true), row("retry", false)]);
     shop.start_paysim().await;
+    assert_eq!(shop.payment(checkout).await, Payment::default());
+    shop.assert_lawful().await;
+}
+
+/// Giving up is said once, of the sale; what is said of its undo afterwards is another matter.
+#[tokio::test]
+async fn an_undo_that_is_told_to_retry_after_its_checkout_was_given_up_goes_on_by_itself() {
+    let shop = easily_alarmed().await;
+    let ada = shop.customer().await.with("MUG-1", 1).await;
+    let operator = shop.operator("olga").await;
+    let checkout = ada.buy("pm_card_threeDSecure2Required").await.checkout();
+    shop.kill_paysim();
+    ada.until(checkout, "needs_attention").await;
+    assert_eq!(resolve(&operator, checkout, "give_up").await.status, StatusCode::ACCEPTED);
+    eventually("its undo needs attention", || async {
+        attention(&shop, checkout).await.contains("payments.void").then_some(())
+    })
+    .await;
+
+    let told = resolve(&operator, checkout, "retry").await;
+
+    assert_eq!(told.status, StatusCode::ACCEPTED, "{:#}", told.body);
+    shop.start_paysim().await;
+    let over = ada.until(checkout, "cancelled").await;
+    assert_eq!(over.body["problem"]["code"], "cancelled", "{:#}", over.body);
+    assert_eq!(shop.counters("MUG-1").await, (1, 0, 0));
     assert_eq!(shop.payment(checkout).await, Payment::default());
     shop.assert_lawful().await;
 }

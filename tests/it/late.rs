@@ -308,11 +308,16 @@ pub(crate) async fn cancelled(shop: &Shop) -> (Customer, CheckoutId) {
 /// An approved intent that says it is for that checkout, and that we never heard of: as a request of ours
 /// that was believed lost, and came through after all.
 pub(crate) async fn late_intent(shop: &Shop, checkout: CheckoutId) -> String {
+    late_intent_by(shop, checkout, "pm_card_visa").await
+}
+
+/// The same, by that card.
+pub(crate) async fn late_intent_by(shop: &Shop, checkout: CheckoutId, method: &str) -> String {
     let payment = checkout.payment().to_string();
     let form = [
         ("amount", "1299"),
         ("currency", "eur"),
-        ("payment_method", "pm_card_visa"),
+        ("payment_method", method),
         ("payment_method_types[]", "card"),
         ("capture_method", "manual"),
         ("confirm", "true"),

@@ -20,14 +20,17 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
     runtime::RuntimeOptions,
 };
-use tests::{Shop, Spec, eventually};
+use tests::{Payment, Shop, Spec, eventually};
 use workflows::{
     CheckoutWorkflow, ReservationExpiryInput, ReservationExpiryWorkflow, TASK_QUEUE,
-    contract::{self, ExpireDueInput, ExpireDueOutcome, Inventory},
+    contract::{self, ExpireDueInput, ExpireDueOutcome, Inventory, Orders, Payments},
     reservation_expiry,
 };
 
-use crate::expiry::start;
+use crate::{
+    expiry::start,
+    saboteur::{Harm, with_saboteur_in},
+};
 
 const HOLD: Duration = Duration::from_secs(2);
 
@@ -82,6 +85,32 @@ async fn stock_of_a_paid_order_whose_checkout_was_ended_by_hand_is_sold_not_free
     assert_eq!(shop.order_state(started).await.as_deref(), Some("paid"));
     paying.await.expect("an answer, of whatever kind");
     shop.assert_lawful().await;
+}
+
+/// It had begun to turn back, and could neither let the money go nor give the stock back.
+#[tokio::test]
+async fn a_sale_that_was_ended_by_hand_while_it_was_undone_is_undone_when_its_hold_runs_out() {
+    let spec = Spec { hold: HOLD, payment_window: HOLD, ..Spec::default() };
+    with_saboteur_in(spec, async |shop, saboteur| {
+        let steps = [Orders::place.name(), Payments::void.name(), Inventory::release.name()];
+        saboteur.plan(steps.map(|step| (step, Harm::BugFirst)));
+        let customer = shop.customer().await.with("MUG-1", 1).await;
+        let waiting = customer.buy("pm_card_visa").await;
+        let checkout = waiting.checkout();
+        customer.until(checkout, "needs_attention").await;
+        eventually("all were tried", || async { saboteur.spent().then_some(()) }).await;
+        terminate(shop, checkout).await;
+        saboteur.mend();
+
+        eventually("the stock is back", || async {
+            (shop.hold_state(checkout).await.as_deref() == Some("expired")).then_some(())
+        })
+        .await;
+        assert_eq!(shop.order_state(checkout).await.as_deref(), Some("cancelled"));
+        let let_go = Payment { authorizations: 1, captures: 0, voids: 1, refunds: 0 };
+        assert_eq!(shop.payment(checkout).await, let_go);
+    })
+    .await;
 }
 
 #[tokio::test]

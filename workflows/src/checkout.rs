@@ -21,7 +21,7 @@ use temporalio_workflow::{
 use self::sell::Stop;
 pub use self::status::{CheckoutStatus, NextAction};
 use crate::{
-    contract::{CloseInput, CloseOutcome, DATABASE, Payments},
+    contract::{BegunAttempt, CloseInput, CloseOutcome, DATABASE, Payments},
     saga::Saga,
     step::{self, Bug, Patient, detached},
 };
@@ -140,7 +140,7 @@ impl CheckoutWorkflow {
                 return Err(refusal(&problem).into());
             }
             Err(Stop::Undo(problem)) => {
-                let problem = if ctx.state(Self::given_up) { Problem::Cancelled } else { problem };
+                let problem = if ctx.state(|s| s.given_up) { Problem::Cancelled } else { problem };
                 while let Err(Bug(detail)) =
                     Self::turn_back(ctx, saga.clone(), problem.clone()).await
                 {
@@ -327,6 +327,14 @@ impl CheckoutWorkflow {
         Ok(())
     }
 
+    /// Takes an attempt up that an earlier run began and nobody told this one of, as when it was started over.
+    fn go_on_with(&mut self, begun: Option<BegunAttempt>) {
+        if let (None, Some(BegunAttempt { attempt, method })) = (&self.submitted, begun) {
+            self.status.attempts = attempt.saturating_sub(1);
+            self.submitted = Some(method);
+        }
+    }
+
     /// Whether an operator has said something since.
     fn resolved_since(before: u32) -> impl Fn(&Self) -> bool {
         move |s| s.resolutions > before
@@ -389,7 +397,8 @@ impl Patient for CheckoutWorkflow {
     }
 
     fn given_up(&self) -> bool {
-        self.given_up
+        // Once it is being undone there is nothing to give up, and to try again means just that.
+        self.given_up && self.status.stage() != CheckoutState::Compensating
     }
 }
 

@@ -77,12 +77,24 @@ pub enum OpenOutcome {
         total: Money,
         /// How many SKUs.
         lines: u32,
+        /// The attempt at paying that is under way, if an earlier run began one.
+        #[serde(default)]
+        begun: Option<BegunAttempt>,
     },
     /// Nothing was written, for a reason of the customer's.
     Refused {
         /// The reason.
         problem: Problem,
     },
+}
+
+/// An attempt at paying that an earlier run of the checkout began.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BegunAttempt {
+    /// Which.
+    pub attempt: Attempt,
+    /// With what.
+    pub method: PaymentMethod,
 }
 
 /// What `inventory.reserve` needs.

@@ -1,9 +1,13 @@
 //! Money that comes for a payment that is over: it goes back in full. No workflow waits for it, so this
 //! is no activity; it is as idempotent as one.
 
-use ::payments::{Error, Intent, IntentStatus};
-use domain::{PaymentId, VoidOutcome};
-use store::payment;
+use ::payments::{Error, Intent, IntentId, IntentStatus, Refund, RefundStatus};
+use domain::{Difference, PaymentId, VoidOutcome};
+use serde_json::json;
+use store::{
+    case::{self, Finding},
+    payment,
+};
 
 use super::{Payments, Trouble, intent_id};
 
@@ -52,6 +56,36 @@ impl Payments {
         Ok(returned)
     }
 
+    /// Money that was paid back may come back to us, days later. Nobody's workflow waits for that, and to pay
+    /// it back once more the same way would only repeat it, so it is a case for people; whether it is a new one.
+    pub(crate) async fn check_paid_back(
+        &self,
+        payment_id: PaymentId,
+        id: &IntentId,
+    ) -> Result<bool, Trouble> {
+        let refunds = self.provider.refunds(id).await?;
+        let failed = |refund: &Refund| {
+            matches!(refund.status, RefundStatus::Failed | RefundStatus::Canceled)
+        };
+        let Some(last) = refunds.first().filter(|_| refunds.iter().all(failed)) else {
+            return Ok(false);
+        };
+        let kept = Finding {
+            difference: Difference::UnreturnedMoney,
+            subject: payment_id.to_string(),
+            order_id: Some(payment_id.checkout().order()),
+            facts: json!({ "intent": id.as_str(), "refund": last.id.as_str() }),
+        };
+        let mut tx = self.pool.begin().await?;
+        payment::book_came_back(&mut tx, payment_id, id.as_str()).await?;
+        let opened = case::open(&mut tx, &kept).await?;
+        tx.commit().await?;
+        if opened {
+            tracing::warn!(payment.id = %payment_id, "what was paid back of {payment_id} came back: a case for people");
+        }
+        Ok(opened)
+    }
+
     async fn return_one(
         &self,
         payment_id: PaymentId,
@@ -79,6 +113,8 @@ impl Payments {
             IntentStatus::Succeeded => {
                 let mut conn = self.pool.acquire().await?;
                 if payment::refunded(&mut conn, reference).await? {
+                    drop(conn);
+                    self.check_paid_back(payment_id, &intent.id).await?;
                     return Ok(None);
                 }
                 true

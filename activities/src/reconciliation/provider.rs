@@ -5,6 +5,7 @@ use std::ops::Range;
 use ::payments::{
     Doubt, Error as ProviderError, Intent, IntentId, IntentStatus, ListedRefund, Whose,
 };
+use chrono::Utc;
 use domain::{
     Difference, Money, PaymentId,
     reconciliation::{Booked, Held, Verdict, judge},
@@ -130,6 +131,18 @@ impl Reconciler {
                 let stray = about(Difference::UnrecordedRefund, *payment_id, facts);
                 tally = tally.and(self.open(stray).await?);
             }
+            let undone = page.items.iter().filter(|refund| refund.undone);
+            let undone: Vec<String> =
+                undone.filter_map(|refund| Some(refund.intent.as_ref()?.to_string())).collect();
+            let returned = {
+                let mut conn = self.pool.acquire().await?;
+                reconciliation::returned(&mut conn, &undone).await?
+            };
+            for (payment_id, intent) in returned {
+                let opened =
+                    self.payments.check_paid_back(payment_id, &intent_id(&intent)?).await?;
+                tally.opened += u64::from(opened);
+            }
             match page.next_after() {
                 Some(last) => after = Some(last.id.clone()),
                 None => return Ok(tally),
@@ -171,7 +184,10 @@ impl Reconciler {
                 Ok(self.open(about(difference, payment_id, facts)).await?)
             }
             Verdict::GiveBack(difference) => {
-                let given = self.payments.return_late(payment_id, Some(id.as_str()), 0).await;
+                // Another number at each run, so that an answer which the provider keeps with a key does not
+                // stand for good.
+                let hours = u32::try_from(Utc::now().timestamp() / 3600).unwrap_or_default();
+                let given = self.payments.return_late(payment_id, Some(id.as_str()), hours).await;
                 match given {
                     Ok(Some(_)) => Ok(self.mended(about(difference, payment_id, facts)).await?),
                     // Somebody was quicker.

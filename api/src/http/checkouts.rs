@@ -132,7 +132,7 @@ pub(super) async fn show(
         (status = 200, description = "Sold", body = CheckoutBody),
         (status = 202, description = "Under way, or waiting for somebody: see `state` and `next_action`", body = CheckoutBody),
         (status = "4XX", description = "malformed, unauthenticated, payment_declined (decline_code, attempts_left, state), not_found, invalid_state (state), hold_expired, payload_too_large, unsupported_media_type, validation_failed (errors)", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable: nothing was submitted, send it again", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
+        (status = 503, description = "unavailable: it may have been submitted; send it again under the same key, or look at the checkout first", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
     )
 )]
 pub(super) async fn pay(

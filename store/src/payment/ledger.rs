@@ -4,7 +4,7 @@ use domain::{Attempt, Money, PaymentId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, law, outbox};
+use crate::{Error, law, order::money, outbox};
 
 /// What a ledger entry records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,35 @@ pub async fn book_returned(
         });
         outbox::announce(conn, outbox::PAYMENT_RETURNED, &cause, &payload).await?;
     }
+    Ok(())
+}
+
+/// Books that money which came for a closed payment was paid back in vain: it is ours again. Once for each of
+/// the provider's ids.
+pub async fn book_came_back(
+    conn: &mut PgConnection,
+    payment_id: PaymentId,
+    provider_ref: &str,
+) -> Result<(), Error> {
+    sqlx::query!("SELECT FROM payment WHERE id = $1 FOR NO KEY UPDATE", payment_id.uuid())
+        .execute(&mut *conn)
+        .await?;
+    let paid_back = sqlx::query!(
+        r#"
+        SELECT e.attempt, e.amount_minor, p.currency
+        FROM payment_entry e JOIN payment p ON p.id = e.payment_id
+        WHERE e.payment_id = $1 AND e.kind = 'refunded' AND e.provider_ref = $2
+        "#,
+        payment_id.uuid(),
+        provider_ref,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(entry) = paid_back else { return Ok(()) };
+    let attempt =
+        Attempt::try_from(entry.attempt).map_err(|_| Error::corrupt("payment_entry", "attempt"))?;
+    let amount = money(entry.amount_minor, &entry.currency)?;
+    book(conn, payment_id, attempt, EntryKind::RefundFailed, amount, provider_ref).await?;
     Ok(())
 }
 

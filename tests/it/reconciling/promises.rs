@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::RefundId;
+use domain::{CheckoutId, RefundId};
 use temporalio_client::{NamespacedClient, WorkflowTerminateOptions};
 use temporalio_common::{
     ActivityDefinition,
@@ -15,8 +15,11 @@ use tonic::IntoRequest as _;
 use uuid::Uuid;
 use workflows::{ReconciliationInput, RefundWorkflow, contract::Orders};
 
-use super::{HOUR, PAID_BACK, buy, cases, reconcile, refund, refund_as, sorted};
+use super::{
+    HOUR, PAID_BACK, buy, called_off, capture, cases, reconcile, refund, refund_as, sorted,
+};
 use crate::{
+    late::late_intent_by,
     saboteur::{Harm, STOCK, with_saboteur},
     sweeper::terminate,
 };
@@ -29,29 +32,88 @@ async fn a_paid_checkout_that_lost_its_workflow_is_a_case_and_is_sold_once_it_is
     with_saboteur(async |shop, saboteur| {
         let settle = Orders::settle.name();
         saboteur.plan([(settle, Harm::BugFirst)]);
-        let waiting = shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await;
-        let lost = waiting.checkout();
-        assert_eq!(waiting.state(), Some("needs_attention"), "{:#}", waiting.body);
-        terminate(shop, lost).await;
+        let at_once = shop.customer().await.with("MUG-1", 1).await.buy("pm_card_visa").await;
+        let later = shop.customer().await.with("MUG-1", 1).await;
+        let started = crate::expiry::start(&later).await;
+        later.pay(started, "pm_card_chargeDeclined").await;
+        let later = later.pay(started, "pm_card_visa").await;
+        let lost = [at_once.checkout(), started];
+        for (waiting, checkout) in [at_once, later].iter().zip(lost) {
+            assert_eq!(waiting.state(), Some("needs_attention"), "{:#}", waiting.body);
+            terminate(shop, checkout).await;
+        }
         saboteur.mend();
 
         let in_time = reconcile(shop, HOUR).await;
         let first = reconcile(shop, impatient()).await;
         let second = reconcile(shop, impatient()).await;
 
-        assert_eq!((in_time.opened, first.opened, second.opened), (0, 1, 0));
+        assert_eq!((in_time.opened, first.opened, second.opened), (0, 2, 0));
         let ada = shop.operator("ada").await;
-        assert_eq!(cases(&ada, "open").await, sorted([("overdue_checkout", lost.to_string())]));
-        assert_eq!(shop.order_state(lost).await.as_deref(), Some("placed"));
-        start_over(shop, &lost.to_string()).await;
-        eventually("the sale is final", || async {
-            (shop.counters("MUG-1").await == (STOCK - 1, 0, 1)).then_some(())
+        let overdue = lost.map(|checkout| ("overdue_checkout", checkout.to_string()));
+        assert_eq!(cases(&ada, "open").await, sorted(overdue));
+        for checkout in lost {
+            assert_eq!(shop.order_state(checkout).await.as_deref(), Some("placed"));
+            start_over(shop, &checkout.to_string()).await;
+        }
+        eventually("the sales are final", || async {
+            (shop.counters("MUG-1").await == (STOCK - 2, 0, 2)).then_some(())
         })
         .await;
-        assert_eq!(shop.order_state(lost).await.as_deref(), Some("paid"));
-        assert_eq!(shop.payment(lost).await, SOLD);
+        for checkout in lost {
+            assert_eq!(shop.order_state(checkout).await.as_deref(), Some("paid"));
+            assert_eq!(shop.payment(checkout).await, SOLD);
+        }
     })
     .await;
+}
+
+/// The customer's bank has no such account any more, as it says days later.
+#[tokio::test]
+async fn money_of_what_was_never_sold_that_comes_back_to_us_is_a_case_however_it_is_heard_of() {
+    let shop = Shop::open().await;
+    shop.stock("MUG-1", 10, 1299).await;
+    let told = paid_back_late(&shop).await;
+    let unheard = paid_back_late(&shop).await;
+
+    shop.settle_refund(&refund_of(&shop, told).await, "failed").await;
+    shop.carried(told, "refund.failed").await;
+    let ada = shop.operator("ada").await;
+    assert_eq!(
+        cases(&ada, "open").await,
+        sorted([("unreturned_money", told.payment().to_string())])
+    );
+    shop.webhook_fault("lose", 100).await;
+    shop.settle_refund(&refund_of(&shop, unheard).await, "failed").await;
+    let first = reconcile(&shop, HOUR).await;
+    let second = reconcile(&shop, HOUR).await;
+
+    assert_eq!((first.opened, second.opened), (1, 0), "{first:?} {second:?}");
+    let both = [told, unheard].map(|checkout| ("unreturned_money", checkout.payment().to_string()));
+    assert_eq!(cases(&ada, "open").await, sorted(both));
+    shop.assert_lawful().await;
+}
+
+/// A checkout that was called off, whose money came all the same and was paid back.
+async fn paid_back_late(shop: &Shop) -> CheckoutId {
+    let checkout = called_off(shop).await;
+    shop.webhook_fault("lose", 1).await;
+    let intent = late_intent_by(shop, checkout, "pm_card_refundFail").await;
+    capture(shop, &intent).await;
+    eventually("it is paid back", || async {
+        (shop.payment(checkout).await == PAID_BACK).then_some(())
+    })
+    .await;
+    shop.carried(checkout, "charge.refunded").await;
+    checkout
+}
+
+/// The card network's id of what it paid back.
+async fn refund_of(shop: &Shop, checkout: CheckoutId) -> String {
+    let entries = shop.ledger(checkout).await;
+    let intent = entries[0]["payment_intent"].as_str().expect("an intent");
+    let refunds = shop.read_network(&format!("refunds?payment_intent={intent}")).await;
+    refunds["data"][0]["id"].as_str().unwrap_or_else(|| panic!("none in {refunds:#}")).to_owned()
 }
 
 #[tokio::test]

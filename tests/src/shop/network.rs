@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::CheckoutId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -62,7 +62,15 @@ impl Shop {
 
     /// Asks something of the card network by its own API, as somebody else with a key might.
     pub async fn ask_network(&self, path: &str, form: &[(&str, &str)]) -> Value {
-        let asked = self.http.post(format!("{}/v1/{path}", self.paysim_url)).form(form);
+        self.by_key(path, self.http.post(format!("{}/v1/{path}", self.paysim_url)).form(form)).await
+    }
+
+    /// Reads something there in the same way.
+    pub async fn read_network(&self, path: &str) -> Value {
+        self.by_key(path, self.http.get(format!("{}/v1/{path}", self.paysim_url))).await
+    }
+
+    async fn by_key(&self, path: &str, asked: RequestBuilder) -> Value {
         let answer = asked.bearer_auth("sk_test_of_somebody_else").send().await.expect("an answer");
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
         assert!(status.is_success(), "{path}: {text}");

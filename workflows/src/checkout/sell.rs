@@ -61,8 +61,11 @@ impl CheckoutWorkflow {
             expected_total: input.expected_total,
         };
         match step::run(ctx, || Orders::open, open, "freeze the quote", DATABASE).await? {
-            OpenOutcome::Opened { total, lines } => {
-                ctx.state_mut(|s| s.status.opened(total, lines));
+            OpenOutcome::Opened { total, lines, begun } => {
+                ctx.state_mut(|s| {
+                    s.status.opened(total, lines);
+                    s.go_on_with(begun);
+                });
                 Ok(total)
             }
             OpenOutcome::Refused { problem } => {
