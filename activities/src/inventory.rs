@@ -95,6 +95,7 @@ impl Inventory {
     /// this moment finds that its payment is closed and its order cancelled.
     async fn free(&self, checkout_id: CheckoutId) -> Result<bool, store::Error> {
         let mut tx = self.pool.begin().await?;
+        order::lock_first(&mut tx, checkout_id).await?;
         if !payment::close(&mut tx, checkout_id.payment()).await?
             || !self.holds.ran_out(checkout_id).await?
         {

@@ -19,4 +19,4 @@ attempt temporal operator search-attribute create --namespace "$TEMPORAL_NAMESPA
   --name CheckoutState --type Keyword --name OrderId --type Keyword \
   --name CustomerId --type Keyword --name FailureReason --type Keyword \
   --name AmountMinor --type Int --name HoldExpiresAt --type Datetime \
-  --name FulfilmentState --type Keyword
+  --name FulfilmentState --type Keyword --name RefundState --type Keyword

@@ -239,6 +239,11 @@ struct LockedCheckout {
     problem: Option<Problem>,
 }
 
+/// Takes the lock that every step of one checkout takes first, for who takes others before such a step.
+pub async fn lock_first(conn: &mut PgConnection, checkout_id: CheckoutId) -> Result<(), Error> {
+    lock_checkout(conn, checkout_id).await.map(drop)
+}
+
 /// Takes the lock that every step of one checkout takes first. The row is there before the workflow
 /// is, so it can carry word between steps that overtake each other.
 async fn lock_checkout(

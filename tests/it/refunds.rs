@@ -9,7 +9,7 @@ use domain::{CheckoutId, RefundId};
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use temporalio_client::{WorkflowDescribeOptions, WorkflowQueryOptions};
+use temporalio_client::{WorkflowCountOptions, WorkflowDescribeOptions, WorkflowQueryOptions};
 use tests::{Answer, Customer, Payment, Shop, Spec, eventually};
 use workflows::{FulfilmentWorkflow, RefundStatus, RefundWorkflow};
 
@@ -197,6 +197,11 @@ async fn while_the_card_network_is_down_a_refund_calls_for_attention_and_is_made
         refund_status(&shop, sold, "r1").await.filter(|status| status.attention.is_some())
     })
     .await;
+    let alarmed = "RefundState = 'needs_attention'";
+    eventually("it is found by that", || async {
+        (counted(&shop, alarmed).await == 1).then_some(())
+    })
+    .await;
 
     assert_eq!((waiting.status, waiting.state()), (StatusCode::CREATED, Some("requested")));
     assert_eq!(too_much.code(), Some("refund_exceeds_captured"), "{:#}", too_much.body);
@@ -207,6 +212,8 @@ async fn while_the_card_network_is_down_a_refund_calls_for_attention_and_is_made
         refund_status(&shop, sold, "r1").await.filter(|status| status.attention.is_none())
     })
     .await;
+    eventually("and no more", || async { (counted(&shop, alarmed).await == 0).then_some(()) })
+        .await;
     assert_eq!(shop.payment(sold).await, PAID_BACK_ONCE);
     shop.assert_lawful().await;
 }
@@ -490,4 +497,10 @@ fn refunds(listed: &Answer) -> Vec<Value> {
 
 pub(crate) fn euros(minor: i64) -> Value {
     json!({ "minor": minor, "currency": "EUR" })
+}
+
+/// How many workflows the engine's list finds.
+async fn counted(shop: &Shop, query: &str) -> usize {
+    let counted = shop.engine.count_workflows(query, WorkflowCountOptions::default()).await;
+    counted.expect("a count").count()
 }

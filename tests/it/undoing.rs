@@ -76,6 +76,34 @@ async fn an_undo_that_nobody_can_carry_out_now_keeps_no_other_from_running_and_i
     .await;
 }
 
+#[tokio::test]
+async fn of_two_undos_that_are_stuck_the_second_is_still_told_of_when_the_first_is_done() {
+    with_saboteur(async |shop, saboteur| {
+        let (void, release) = (Payments::void.name(), Inventory::release.name());
+        let stuck = [void, release].map(|undo| (undo, Harm::FailForNow));
+        saboteur.plan([(Payments::capture.name(), Harm::BugFirst)].into_iter().chain(stuck));
+        let parked = buy(shop).await;
+        let checkout = parked.checkout();
+        eventually("both are told of", || async {
+            let about = attention(shop, checkout).await;
+            (about.contains(void) && about.contains(release)).then_some(())
+        })
+        .await;
+
+        saboteur.mend_step(release);
+
+        eventually("one is told of", || async {
+            (attention(shop, checkout).await == format!("{void} does not finish")).then_some(())
+        })
+        .await;
+        assert_eq!(shop.counters("MUG-1").await.1, 0, "the stock is back");
+        saboteur.mend();
+        finished(shop, &parked).await;
+        assert_clean_slate(shop, &parked, "two stuck undos").await;
+    })
+    .await;
+}
+
 /// The stock is back on the shelf long before the money is: it is sold to somebody else, and once.
 #[tokio::test]
 async fn money_that_cannot_be_paid_back_for_now_is_owed_in_plain_sight_and_paid_back_once() {

@@ -26,6 +26,9 @@ use crate::{
     step::{self, Bug, Patient, detached},
 };
 
+/// From here on each step that is stuck is told of until it is done.
+const STUCK_STEP_BY_STEP: &str = "checkout-stuck-step-by-step";
+
 /// What a checkout is told at its start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckoutInput {
@@ -108,6 +111,8 @@ pub struct CheckoutWorkflow {
     resolutions: u32,
     /// An operator has said to undo it.
     given_up: bool,
+    /// The steps that do not finish. Undos run side by side.
+    stuck: Vec<String>,
 }
 
 #[workflow_methods]
@@ -123,6 +128,7 @@ impl CheckoutWorkflow {
             cancel_requested: false,
             resolutions: 0,
             given_up: false,
+            stuck: Vec::new(),
         }
     }
 
@@ -390,6 +396,25 @@ impl Patient for CheckoutWorkflow {
     fn call_attention(ctx: &WorkflowContext<Self>, about: Option<String>) {
         ctx.state_mut(|s| s.status.attention(about));
         Self::publish(ctx);
+    }
+
+    fn stuck(ctx: &WorkflowContext<Self>, step: &str, is_stuck: bool) {
+        ctx.state_mut(|s| {
+            s.stuck.retain(|other| other != step);
+            if is_stuck {
+                s.stuck.push(step.to_owned());
+            }
+        });
+        // An older version forgot of several all with the first that was done.
+        if !is_stuck && !ctx.patched(STUCK_STEP_BY_STEP) {
+            ctx.state_mut(|s| s.stuck.clear());
+        }
+        let about = ctx.state(|s| match &s.stuck[..] {
+            [] => None,
+            [step] => Some(format!("{step} does not finish")),
+            several => Some(format!("{} do not finish", several.join(" and "))),
+        });
+        Self::call_attention(ctx, about);
     }
 
     fn resolutions(&self) -> u32 {

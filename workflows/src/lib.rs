@@ -28,7 +28,7 @@ pub use self::{
 pub const TASK_QUEUE: &str = "holdfast";
 
 /// The search attributes that the workflows set, with their types, as an operator registers them.
-pub const SEARCH_ATTRIBUTES: [(&str, &str); 7] = [
+pub const SEARCH_ATTRIBUTES: [(&str, &str); 8] = [
     ("CheckoutState", "Keyword"),
     ("OrderId", "Keyword"),
     ("CustomerId", "Keyword"),
@@ -36,4 +36,5 @@ pub const SEARCH_ATTRIBUTES: [(&str, &str); 7] = [
     ("AmountMinor", "Int"),
     ("HoldExpiresAt", "Datetime"),
     ("FulfilmentState", "Keyword"),
+    ("RefundState", "Keyword"),
 ];

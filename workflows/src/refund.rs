@@ -26,6 +26,8 @@ use crate::{
     step::{self, Bug, Patient, detached},
 };
 
+/// From here on a refund that needs attention can be found by it.
+const SHOWS_ATTENTION: &str = "refund-shows-attention";
 /// How often one run looks at a refund before it continues as a new one, to keep its history short.
 const LOOKS_PER_RUN: u32 = 40;
 /// The longest pause between two looks.
@@ -252,6 +254,10 @@ impl RefundWorkflow {
             (s.status.to_markdown(&s.input), s.status.search_attributes(&previous))
         });
         ctx.set_current_details(details);
+        let alarmed = ctx.state(|s| s.status.alarm(&ctx.search_attributes()));
+        if let Some(alarmed) = alarmed.filter(|_| ctx.patched(SHOWS_ATTENTION)) {
+            ctx.upsert_search_attributes(vec![alarmed]);
+        }
         if !updates.is_empty() {
             ctx.upsert_search_attributes(updates);
         }

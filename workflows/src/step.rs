@@ -39,6 +39,11 @@ pub(crate) trait Patient: Sized + 'static {
     /// Puts a step that does not finish before people's eyes, or takes it away again.
     fn call_attention(ctx: &WorkflowContext<Self>, about: Option<String>);
 
+    /// The same of a step that does not finish, or has now; others may be stuck beside it.
+    fn stuck(ctx: &WorkflowContext<Self>, step: &str, is_stuck: bool) {
+        Self::call_attention(ctx, is_stuck.then(|| format!("{step} does not finish")));
+    }
+
     /// How often people have said what is to become of it; where they cannot, never.
     fn resolutions(&self) -> u32 {
         0
@@ -151,7 +156,7 @@ where
         alarm.cancel();
         return answered.map_err(definite);
     }
-    W::call_attention(ctx, Some(format!("{name} does not finish")));
+    W::stuck(ctx, &name, true);
     let answered = loop {
         let before = ctx.state(W::resolutions);
         let mut resolved =
@@ -178,7 +183,7 @@ where
         }
         answer = begin();
     };
-    W::call_attention(ctx, None);
+    W::stuck(ctx, &name, false);
     answered
 }
 

@@ -8,6 +8,8 @@ use temporalio_common::search_attributes::{
 
 use super::RefundInput;
 
+const STATE: SearchAttributeKey<String> = SearchAttributeKey::<String>::keyword("RefundState");
+const NEEDS_ATTENTION: &str = "needs_attention";
 const AMOUNT_MINOR: SearchAttributeKey<i64> = SearchAttributeKey::<i64>::int("AmountMinor");
 
 /// How a refund stands. It carries no personal data: it is written into the engine's history.
@@ -65,6 +67,14 @@ impl RefundStatus {
             (Some(amount), None) => vec![AMOUNT_MINOR.value_set(amount.minor())],
             _ => Vec::new(),
         }
+    }
+
+    /// The change to where it stands, as that is set, if it begins or ceases to need attention. What needs none
+    /// is found by its row, and not shown.
+    pub(super) fn alarm(&self, previous: &SearchAttributes) -> Option<SearchAttributeUpdate> {
+        let shown = previous.get(&STATE).is_some_and(|state| state == NEEDS_ATTENTION);
+        let state = if self.attention.is_some() { NEEDS_ATTENTION } else { self.state.as_str() };
+        (shown != self.attention.is_some()).then(|| STATE.value_set(state.to_owned()))
     }
 
     /// The page an operator reads in the engine's web UI.
