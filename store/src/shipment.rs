@@ -7,8 +7,8 @@ mod read;
 use std::collections::BTreeMap;
 
 use domain::{
-    Carrier, CarrierEventId, Order, OrderEvent, OrderId, OrderState, Progress, ShipmentId,
-    ShipmentState, ShortLine, Sku, StockLine, TrackingNumber,
+    Carrier, CarrierEventId, Order, OrderId, OrderState, Progress, ShipmentId, ShipmentState,
+    ShortLine, Sku, StockLine, TrackingNumber,
 };
 use serde_json::json;
 use sqlx::PgConnection;
@@ -304,11 +304,9 @@ async fn follow(conn: &mut PgConnection, order: Order) -> Result<OrderState, Err
     let Some(moved) = order::transition(order, event)? else { return Ok(order.state) };
     let cause = format!("shipments:{}", event.as_str());
     order::advance(conn, moved, event, &cause, &json!({})).await?;
-    if matches!(event, OrderEvent::Shipped | OrderEvent::Delivered) {
-        let topic = format!("order.{}", event.as_str());
-        let payload = json!({ "order_id": order.id });
-        outbox::announce(conn, &topic, &order.id.to_string(), &payload).await?;
-    }
+    let topic = format!("order.{}", event.as_str());
+    let payload = json!({ "order_id": order.id });
+    outbox::announce(conn, &topic, &order.id.to_string(), &payload).await?;
     Ok(moved.state)
 }
 

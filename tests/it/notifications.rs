@@ -1,8 +1,9 @@
 //! Telling others: every event reaches whoever listens, at least once and under one id, and nobody hears
 //! of what did not happen.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
+use devstack::workspace_root;
 use domain::CheckoutId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -410,4 +411,16 @@ async fn endpoints_are_for_operators_and_their_secrets_are_told_once() {
 fn unknown(answer: &Answer) -> String {
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{:#}", answer.body);
     answer.body["errors"][0]["parameter"].as_str().expect("a parameter").to_owned()
+}
+
+#[test]
+fn the_page_of_events_has_every_topic() {
+    let page = workspace_root().join("docs/events.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let mut told: Vec<&str> = rows.map(|(topic, _)| topic).collect();
+    told.sort_unstable();
+    let mut topics = TOPICS;
+    topics.sort_unstable();
+    assert_eq!(told, topics);
 }

@@ -32,8 +32,8 @@ pub(super) struct NewRefundBody {
     /// A word of your own, such as damaged, late, goodwill.
     #[schema(pattern = "^[a-z0-9_]{1,60}$")]
     reason: String,
-    /// Of this order's refunds one has it: sent again, it is the same refund.
-    #[schema(min_length = 1, max_length = 100)]
+    /// Of this order's refunds one has it: sent again, it is the same refund. `cancel` is the customer's.
+    #[schema(pattern = "^[!-~]{1,100}$")]
     reference: String,
 }
 
@@ -101,7 +101,7 @@ pub(super) struct NewRestockBody {
     #[schema(min_length = 1, max_length = 200)]
     reason: String,
     /// Of this order's restocks one has it: sent again, it is the same.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(pattern = "^[!-~]{1,100}$")]
     reference: String,
 }
 

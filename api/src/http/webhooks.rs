@@ -30,7 +30,8 @@ pub(super) struct NewEndpointBody {
     /// With https, except on the same machine.
     #[schema(example = "https://example.com/holdfast", max_length = 2000)]
     url: String,
-    /// Of what kinds; one that there is not is refused with the list of those that there are.
+    /// Of what kinds; one that there is not is refused with the list of those that there are. What each
+    /// tells is in the project's docs/events.md.
     #[schema(min_items = 1, max_items = 50, example = json!(["order.paid", "order.cancelled"]))]
     topics: Vec<String>,
 }
