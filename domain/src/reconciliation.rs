@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Money, OrderState};
 
-/// A way in which two books that should say the same do not.
+/// A way in which two books that should say the same do not, or a promise was not kept in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Difference {

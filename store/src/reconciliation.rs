@@ -1,4 +1,4 @@
-//! What our books say to somebody who holds them against others', many rows at a time.
+//! What our books say to somebody who holds them against others' or against the time, many rows at a time.
 
 use std::{collections::HashMap, ops::Range};
 

@@ -35,7 +35,7 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_hours(24);
 /// How long a refund that succeeded is looked at for having come back.
 const BELIEVED_AFTER: Duration = Duration::from_hours(30 * 24);
 /// How long a refund may be pending before people are told.
-const PENDING_MAX: Duration = Duration::from_hours(7 * 24);
+pub const PENDING_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// What a refund is told at its start.
 #[derive(Debug, Clone, Serialize, Deserialize)]

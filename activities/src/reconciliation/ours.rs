@@ -8,7 +8,7 @@ use store::{
     payment::{self, Resummed},
     reconciliation::{self, Fate, Overdue},
 };
-use workflows::contract::reconciling::Tally;
+use workflows::{contract::reconciling::Tally, refund::PENDING_MAX};
 
 use super::{ROWS, Reconciler, about, tell};
 use crate::failure;
@@ -16,8 +16,6 @@ use crate::failure;
 /// How long a checkout has to be over before stock that is held for it is an orphan: its stock is sold, or
 /// given back, just after it ends.
 const ORPHAN_AFTER_MS: u64 = 60_000;
-/// How long a refund may be pending at the provider's.
-const PENDING_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 
 impl Reconciler {
     /// Compares something in each database of the stock. One of several that is down is left for the next time.
@@ -163,12 +161,13 @@ impl Reconciler {
     /// What was promised so long ago that people must look; when it is very much, such as after a long outage,
     /// not all of it at once.
     pub(super) async fn compare_promises(&self, after_ms: u64) -> Result<Tally, store::Error> {
+        let pending_ms = u64::try_from(PENDING_MAX.as_millis()).expect("a week");
         let mut tally = Tally::default();
         let mut after = None;
         loop {
             let overdue = {
                 let mut conn = self.pool.acquire().await?;
-                reconciliation::overdue(&mut conn, after_ms, PENDING_MAX_MS, after, ROWS).await?
+                reconciliation::overdue(&mut conn, after_ms, pending_ms, after, ROWS).await?
             };
             let last = overdue.last().map(|last| last.id);
             let full = overdue.len() >= ROWS as usize;

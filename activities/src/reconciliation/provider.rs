@@ -184,8 +184,8 @@ impl Reconciler {
                 Ok(self.open(about(difference, payment_id, facts)).await?)
             }
             Verdict::GiveBack(difference) => {
-                // Another number at each run, so that an answer which the provider keeps with a key does not
-                // stand for good.
+                // Another number each hour, so that an answer which the provider keeps with a key does not stand
+                // for good.
                 let hours = u32::try_from(Utc::now().timestamp() / 3600).unwrap_or_default();
                 let given = self.payments.return_late(payment_id, Some(id.as_str()), hours).await;
                 match given {

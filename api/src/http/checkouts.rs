@@ -146,7 +146,8 @@ pub(super) async fn pay(
     Ok(told(service.checkout_pay(caller, id, payment.method, key.as_ref(), wait).await?))
 }
 
-/// Calls the checkout off, and waits a little until everything is undone.
+/// Calls the checkout off, and waits a little until everything is undone. One that was called off before is
+/// answered the same.
 #[utoipa::path(
     post,
     path = "/v1/checkouts/{id}/cancel",

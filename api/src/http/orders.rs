@@ -1,4 +1,4 @@
-//! `/v1/orders`: what the caller bought; and `/v1/admin/orders/{id}`: what somebody did, and who gets it.
+//! `/v1/orders`: what the caller bought; and `/v1/admin/orders/{id}`: what anybody did, and who gets it.
 
 use axum::{
     Json,
